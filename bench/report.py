@@ -31,6 +31,8 @@ METHOD = """\
   millisecond. "First to last job" is the time between the first and the last handler, without start and last acks.
   The handlers, the counting and the clock are the same code for all. Everything else is left at each library's
   defaults.
+- ChasquiMQ's worker is shown twice: as its users start it, and kept on one core, where its threads do not compete
+  for the interpreter's lock and a job costs it about half. The goals are about the former.
 - *CPU* is the processor time of the worker's process, all threads, its server not included. It suffers less from
   neighbours on the machine than the rates do.
 - ChasquiMQ runs on asyncio, streaQ on asyncio through AnyIO, AnyQ on both; the standard event loop, no uvloop.

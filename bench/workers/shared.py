@@ -36,10 +36,14 @@ def arguments(**choices: Sequence[str]) -> Namespace:
     parser.add_argument("--jobs", type=int, required=True)
     parser.add_argument("--concurrency", type=int, default=100)
     parser.add_argument("--backend", choices=("asyncio", "trio"), default="asyncio")
+    parser.add_argument("--one-core", action="store_true", help="keep this process on one core")
     parser.add_argument("--produce", action="store_true", help="be the producing half of this program")
     for name, values in choices.items():
         parser.add_argument(f"--{name}", choices=values, default=values[0])
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.one_core:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    return options
 
 
 def report(*packages: str, **measured: object) -> NoReturn:
