@@ -6,7 +6,7 @@ import os
 from argparse import ArgumentParser
 from pathlib import Path
 
-from .environments import HERE, python_of
+from .environments import HERE, KEPT, python_of
 from .measurements import ALL
 from .report import write
 from .rounds import Runner
@@ -24,9 +24,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="+", metavar="PEER", help="of anyq, chasquimq, streaq; else all")
     parser.add_argument("--scale", type=float, default=1.0, help="a part of the jobs, to try things out")
-    parser.add_argument(
-        "--venvs", type=Path, default=ROOT / ".nox" / "bench-peers", help="the peers' environments"
-    )
+    parser.add_argument("--venvs", type=Path, default=KEPT, help="the peers' environments")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs" / "benchmarks.md")
     parser.add_argument("--results", type=Path, default=HERE / "results.json")
     options = parser.parse_args()

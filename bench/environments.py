@@ -9,10 +9,11 @@ import venv
 from pathlib import Path
 
 HERE = Path(__file__).parent
+KEPT = HERE.parent / ".nox" / "peers"
 STAMP = "made-from"
 
 
-def python_of(peer: str, folder: Path) -> Path:
+def python_of(peer: str, folder: Path = KEPT) -> Path:
     """The interpreter of a peer's environment, which is made if it is not there.
 
     An environment without a stamp was made by somebody else, and is taken as it is.
