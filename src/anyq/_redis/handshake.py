@@ -1,0 +1,158 @@
+"""The first words on a connection: who we are, which protocol, which database.
+
+Two round trips. The first proves the identity, and nothing else is sent until it has: after a failed AUTH a server
+goes on serving the connection as its default user, which may well be allowed to do harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import anyio
+import attrs
+from redis.credentials import CredentialProvider
+from redis.exceptions import RedisError
+
+from ..errors import ConfigurationError, ConnectionLost, RedisUnavailable
+from .address import Address
+from .replies import error_code, is_list, is_map
+
+Command = tuple[bytes | str | int, ...]
+Exchange = Callable[[list[Command]], Awaitable[list[Any]]]
+"""Sends commands in one write and returns their replies, errors among them as instances."""
+
+_NOT_LET_IN = {"WRONGPASS", "NOAUTH", "DENIED", "NOPERM"}
+
+
+def _library_version() -> str:
+    try:
+        return version("anyq")
+    except PackageNotFoundError:  # run from a source tree that was never installed
+        return "0"
+
+
+_LIBRARY: list[Command] = [
+    (b"CLIENT", b"SETINFO", b"LIB-NAME", b"anyq"),
+    (b"CLIENT", b"SETINFO", b"LIB-VER", _library_version()),
+]
+
+
+@attrs.frozen(kw_only=True)
+class Greeting:
+    """What the server said about itself and about this connection."""
+
+    protocol: int
+    """2 or 3: what is spoken from here on."""
+
+    connection_id: int | None
+    """The server's CLIENT ID for this connection; ``None`` when it would not tell."""
+
+    server: str = ""
+    """``"redis"`` or ``"valkey"``, as HELLO has it; ``""`` without HELLO."""
+
+    version: str = ""
+    role: str = ""
+
+
+async def shake_hands(exchange: Exchange, address: Address, *, name: str | None) -> Greeting:
+    """Authenticate, agree on a protocol, choose the database.
+
+    Raises:
+        ConfigurationError: The server refuses us, and would again.
+        RedisUnavailable: It cannot take us now (too many clients), or the credential provider failed.
+    """
+    credentials = await _credentials(address)
+    wanted = 2 if address.protocol == 2 else 3
+    hello: list[bytes | str | int] = [b"HELLO", wanted]
+    if credentials:
+        hello += [b"AUTH", credentials[0] or "default", credentials[1]]
+    if name:
+        hello += [b"SETNAME", name]
+    (reply,) = await exchange([tuple(hello)])
+
+    if not isinstance(reply, RedisError):
+        greeting = _read_greeting(reply)
+        await _settle(exchange, address, [])
+        return greeting
+    if _is_refusal(reply) and not (error_code(reply) == "NOPERM" and credentials):
+        raise _not_let_in(address, reply)
+    if error_code(reply) not in ("ERR", "NOPROTO", "NOPERM") or "max number of clients" in str(reply):
+        raise ConnectionLost(
+            f"{address.where} cannot take this connection now: {reply}", sent=False
+        ) from reply
+
+    # HELLO is unknown (a proxy, an old server) or hidden by an ACL: the old words, in the old order.
+    if address.protocol == 3:
+        raise ConfigurationError(
+            f"{address.where} does not speak RESP3, which protocol=3 asks for: {reply}"
+        ) from reply
+    if credentials:
+        user, password = credentials
+        (reply,) = await exchange([(b"AUTH", user, password) if user else (b"AUTH", password)])
+        if isinstance(reply, RedisError):
+            raise _not_let_in(address, reply)
+    extras: list[Command] = [(b"CLIENT", b"SETNAME", name)] if name else []
+    connection_id = await _settle(exchange, address, [*extras, (b"CLIENT", b"ID")])
+    return Greeting(protocol=2, connection_id=connection_id if isinstance(connection_id, int) else None)
+
+
+async def _settle(exchange: Exchange, address: Address, extras: list[Command]) -> Any:
+    """Choose the database, which must work, and say what is only nice to know; return the last extra's reply."""
+    select: list[Command] = [(b"SELECT", address.db)] if address.db else []
+    replies = await exchange([*select, *_LIBRARY, *extras])
+    if select and isinstance(replies[0], RedisError):
+        problem = f"{address.where} refuses database {address.db}: {replies[0]}"
+        if error_code(replies[0]) == "LOADING":
+            raise ConnectionLost(problem, sent=False) from replies[0]
+        raise ConfigurationError(problem) from replies[0]
+    for reply in replies:
+        if error_code(reply) == "NOAUTH":
+            raise _not_let_in(address, reply)
+    return replies[-1]
+
+
+def _read_greeting(reply: Any) -> Greeting:
+    """HELLO answers with a map: a dict on RESP3, a flat list on RESP2."""
+    words = reply if is_list(reply) else []
+    facts = reply if is_map(reply) else dict(zip(words[::2], words[1::2], strict=False))
+    if facts.get(b"proto") not in (2, 3):
+        raise ConnectionLost("the server's HELLO makes no sense: is that a Redis?", sent=False)
+    connection_id = facts.get(b"id")
+    return Greeting(
+        protocol=facts[b"proto"],
+        connection_id=connection_id if isinstance(connection_id, int) else None,
+        **{field: _text(facts.get(field.encode())) for field in ("server", "version", "role")},
+    )
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
+
+
+async def _credentials(address: Address) -> tuple[str, str] | None:
+    """User and password of this try; asked anew each time, since they may have been rotated."""
+    provider = address.credential_provider
+    if provider is None:
+        if address.username is None and address.password is None:
+            return None
+        return address.username or "", address.password or ""
+    try:
+        # redis-py's default of the asynchronous form is the synchronous one plus a warning in the log.
+        if type(provider).get_credentials_async is not CredentialProvider.get_credentials_async:
+            given = await provider.get_credentials_async()
+        else:
+            given = await anyio.to_thread.run_sync(provider.get_credentials, abandon_on_cancel=True)
+        *user, password = given
+    except Exception as error:
+        raise RedisUnavailable(f"the credential provider failed: {type(error).__name__}: {error}") from error
+    return (user[0] or "") if user else "", password
+
+
+def _is_refusal(reply: RedisError) -> bool:
+    return error_code(reply) in _NOT_LET_IN or "invalid password" in str(reply)
+
+
+def _not_let_in(address: Address, reply: RedisError) -> ConfigurationError:
+    return ConfigurationError(f"{address.where} does not let us in: {error_code(reply)} {reply}")

@@ -1,0 +1,26 @@
+"""Commands as bytes: hiredis packs, and says so in redis-py's words when an argument cannot be packed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import hiredis
+from redis.exceptions import DataError
+
+Argument = bytes | str | int | float
+
+# hiredis's stub has a tuple of exactly one element here.
+_pack = cast("Callable[[tuple[Any, ...]], bytes]", hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType]
+
+
+def pack(words: Sequence[Any]) -> bytes:
+    """Pack one command.
+
+    Raises:
+        redis.exceptions.DataError: An argument is neither bytes, str, int nor float.
+    """
+    try:
+        return _pack(tuple(words))
+    except TypeError as error:
+        raise DataError(f"a command's arguments are bytes, str, int or float: {error}") from error

@@ -1,0 +1,38 @@
+"""Error replies: what the server said no with.
+
+An error reply is data until somebody raises it. Its first word (NOGROUP, READONLY, OOM...) is the only part that
+servers agree on, so it is kept on the exception, whatever redis-py's class for it does to the text.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeGuard
+
+from redis.exceptions import RedisError
+
+from .compat import error_class, parse_error
+
+
+def reply_error(text: str) -> RedisError:
+    """Make the exception for the text of an error reply: always a ``redis.exceptions.ResponseError`` too."""
+    parsed = parse_error(text)
+    cls = error_class(type(parsed))
+    error = parsed if cls is type(parsed) else cls(*parsed.args)
+    error.anyq_code = text.partition(" ")[0]  # type: ignore[attr-defined]
+    return error
+
+
+def error_code(error: BaseException) -> str:
+    """The first word of an error reply, such as ``"NOGROUP"``; ``""`` for anything that was no reply."""
+    code = getattr(error, "anyq_code", "")
+    return code if isinstance(code, str) else ""
+
+
+def is_list(reply: Any) -> TypeGuard[list[Any]]:
+    """Whether a reply is an array (or a push message), in words that type checkers agree on."""
+    return isinstance(reply, list)
+
+
+def is_map(reply: Any) -> TypeGuard[dict[Any, Any]]:
+    """Whether a reply is a RESP3 map; RESP2 has flat arrays in its place."""
+    return isinstance(reply, dict)
