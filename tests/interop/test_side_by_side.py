@@ -1,0 +1,107 @@
+"""Workers of both on one queue, and what each tells on the events stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+from tests.interop.ours import shared_queue
+from tests.interop.peer import Peer, chasquimq
+
+from anyq import Backoff, Worker
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_every_job_is_run_once_by_one_of_the_two(url: str) -> None:
+    ours = shared_queue(url)
+    async with chasquimq(url) as peer, ours.queue:
+        jobs = [job.id for job in await ours.act.enqueue_many([(number,) for number in range(500)])]
+        await peer.work(concurrency=5, read_count=5)
+        async with Worker(ours.queue, concurrency=5) as worker:
+            jobs += await peer.add_bulk(
+                [{"name": "act", "data": {"number": number}} for number in range(500)]
+            )
+            await worker.wait_idle()
+            theirs = await peer.runs.first(len(jobs) - len(ours.runs.told))
+            assert sorted(run.id for run in [*ours.runs.told, *theirs]) == sorted(jobs)
+
+
+async def test_a_retry_that_anyq_scheduled_may_run_on_chasquimq(url: str) -> None:
+    ours = shared_queue(url)
+    async with chasquimq(url) as peer, ours.queue:
+        await peer.follow()
+        job = await ours.act.options(attempts=3, backoff=Backoff.fixed(1)).enqueue(fail=1)
+        async with Worker(ours.queue):
+            await peer.event("retry-scheduled", job.id)
+        await peer.work()
+        (run,) = await peer.runs.first(1)
+        assert (run.id, run.attempt) == (job.id, 2)
+        await peer.event("completed", job.id)
+
+
+async def test_a_retry_that_chasquimq_scheduled_may_run_on_anyq(url: str) -> None:
+    ours = shared_queue(url)
+    async with chasquimq(url) as peer, ours.queue:
+        await peer.follow()
+        await peer.work()
+        job = await peer.add("act", {"fail": 1}, attempts=3, backoff=500)
+        await peer.event("retry-scheduled", job)
+    async with Worker(ours.queue):
+        (run,) = await ours.runs.first(1)
+        assert (run.id, run.attempt) == (job, 2)
+
+
+async def test_what_anyq_hands_back_chasquimq_starts_at_once(url: str) -> None:
+    ours = shared_queue(url)
+    entered = anyio.Event()
+
+    async def hold() -> None:
+        entered.set()
+        await anyio.sleep_forever()
+
+    task = ours.queue.task(hold, name="hold")
+    async with chasquimq(url) as peer, ours.queue:
+        jobs = [(await task.enqueue()).id for _ in range(10)]
+        async with Worker(ours.queue, concurrency=1, drain_timeout=0):
+            await entered.wait()
+        await peer.work()
+        runs = await peer.runs.first(10)
+        assert sorted(run.id for run in runs) == sorted(jobs)
+        assert {run.attempt for run in runs} == {1}
+
+
+@pytest.mark.parametrize(
+    ("data", "last"),
+    [
+        pytest.param({"fail": 1}, "completed", id="retried and done"),
+        pytest.param({"fail": 9}, "dlq", id="given up"),
+        pytest.param({"unrecoverable": "no such user"}, "dlq", id="never again"),
+    ],
+)
+async def test_both_tell_the_same_story_with_the_same_fields(
+    url: str, data: dict[str, Any], last: str
+) -> None:
+    ours = shared_queue(url)
+    async with chasquimq(url) as peer:
+        await peer.follow()
+        async with Worker(ours.queue):
+            mine = await story(peer, data, last)
+        await peer.work()
+        theirs = await story(peer, data, last)
+        assert mine == theirs
+
+
+async def story(peer: Peer, data: dict[str, Any], last: str) -> list[tuple[str, int | None, list[str]]]:
+    """Let a job run, and give its events: name, attempt, fields.
+
+    ChasquiMQ tells ``waiting`` of a promoted job, at any time around its run: that one is left out.
+    """
+    job = await peer.add("act", data, attempts=2, backoff=20)
+    await peer.event(last, job)
+    return [
+        (event["e"], event.get("attempt"), sorted(event))
+        for event in peer.events.told
+        if event["id"] == job and event["e"] != "waiting"
+    ]
