@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote, unquote, urlsplit
 
-from ._embedded import sharing
+from ._embedded import locks, sharing
 from ._embedded.directory import prepare, temporary
 from ._embedded.process import DURABLE, ENDING, IN_MEMORY, Process, is_listening, use
 from ._embedded.program import find_program as find_program
@@ -132,7 +132,7 @@ class EmbeddedServer:
         arguments = (*(DURABLE if kept else IN_MEMORY), *self._arguments)
         users, process = use(home, program, arguments, discard=not kept)
         if process is None:
-            os.close(users)
+            locks.release(users)
             raise ConfigurationError(
                 f"a server runs in {home.path} already: join it with embedded://{home.path}"
             )
@@ -142,7 +142,7 @@ class EmbeddedServer:
     def stop(self) -> None:
         """End the server and wait until it is gone; calling it again does nothing."""
         if self._users >= 0:
-            os.close(self._users)
+            locks.release(self._users)
             self._users = -1
         if self._process is not None:
             self._process.end(ENDING)

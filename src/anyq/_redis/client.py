@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import anyio
+from anyio.to_thread import run_sync
 from redis.commands import AsyncCoreCommands
 from redis.exceptions import RedisError, ResponseError
 
@@ -66,6 +67,7 @@ class Client(AsyncCoreCommands):
         on_change: Called synchronously with this client and the error when the server is lost (or not there at first),
             and with ``None`` when it is back: once each, however many tries it took.
         on_push: Called synchronously with each RESP3 push message.
+        locate: Asked, in a thread, for the address before every connect, when it can change or must be made.
     """
 
     def __init__(
@@ -75,10 +77,12 @@ class Client(AsyncCoreCommands):
         settings: TransportSettings | None = None,
         name: str | None = None,
         on_change: OnChange | None = None,
+        locate: Callable[[], Address] | None = None,
         on_push: OnPush | None = None,
     ) -> None:
         self.address = Address.parse(address)
         self.settings = settings or TransportSettings()
+        self._locate = locate
         self.generation = 0
         """How many times it was connected: another number than last time means that replies may have been lost."""
 
@@ -113,13 +117,26 @@ class Client(AsyncCoreCommands):
     ) -> bool | None:
         """Close the connection; whoever still waits for a reply gets `ConnectionLost`."""
         assert self._tasks is not None
+        self._hang_up()
+        return await self._tasks.close(kind, error, traceback)
+
+    async def close(self) -> None:
+        """Close for good, ahead of the block's end: when this returns the socket is closed, and nothing arrives on it any more.
+
+        Whoever still waits for a reply gets `ConnectionLost`, and so does every later call. Cancelled, it is closed a moment later.
+        """
+        connection = self._connection
+        self._hang_up()
+        if connection is not None:
+            await connection.gone.wait()
+
+    def _hang_up(self) -> None:
         self._closed = True
         reason = ConnectionLost(f"the client of {self.address.where} was closed", sent=False)
         if self._connection is not None:
             self._connection.close(ConnectionLost(str(reason)))
         if self._attempt is not None:
             self._end_attempt(reason)
-        return await self._tasks.close(kind, error, traceback)
 
     @property
     def connected(self) -> bool:
@@ -308,6 +325,8 @@ class Client(AsyncCoreCommands):
             while self._wanting:
                 await self._pauses.wait()
                 try:
+                    if self._locate is not None:
+                        self.address = await run_sync(self._locate, abandon_on_cancel=True)
                     connection = await Connection.open(
                         self.address, self.settings, name=self._name, on_push=self._on_push
                     )

@@ -81,6 +81,8 @@ class Connection:
         self.greeting = Greeting(protocol=2, connection_id=None)
         self.closed: ConnectionLost | None = None
         """Why it is closed; ``None`` while it is open."""
+        self.gone = anyio.Event()
+        """Set when the socket is closed."""
 
         self.on_close: Callable[[ConnectionLost], None] | None = None
         """Called once, synchronously, when it closes."""
@@ -188,6 +190,7 @@ class Connection:
         finally:
             self.close(ConnectionLost(f"the connection to {self.address.where} was closed"))
             self._plain.close()
+            self.gone.set()
 
     def close(self, reason: ConnectionLost, *, overdue: frozenset[Waiter] = frozenset()) -> None:
         """Close now; everybody in line learns why. Never suspends; the second call does nothing."""

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import anyio
+from anyio.to_thread import run_sync
 from redis.exceptions import RedisError
 
 from ..errors import ConfigurationError, ConnectionLost, RedisUnavailable, ReplyTimeout
@@ -99,6 +100,7 @@ class Subscriber:
         name: The connection's name in CLIENT LIST.
         on_gap: Called synchronously after an interruption, when all channels are in force again.
         on_change: Called synchronously with the error when the server is lost, with ``None`` when it is back.
+        locate: Asked, in a thread, for the address before every connect, when it can change or must be made.
     """
 
     def __init__(
@@ -109,9 +111,11 @@ class Subscriber:
         name: str | None = None,
         on_gap: OnGap | None = None,
         on_change: OnChange | None = None,
+        locate: Callable[[], Address] | None = None,
     ) -> None:
         self.address = Address.parse(address)
         self.settings = settings or TransportSettings()
+        self._locate = locate
         self.generation = 0
         """How many times it was connected."""
 
@@ -213,6 +217,8 @@ class Subscriber:
                 await self._wanted.wait()
             await self._pauses.wait()
             try:
+                if self._locate is not None:
+                    self.address = await run_sync(self._locate, abandon_on_cancel=True)
                 connection = await Connection.open(
                     self.address, self.settings, name=self._name, on_push=self._take, listening=True
                 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import cast
+from typing import Self, cast
 
 import anyio
 
@@ -23,6 +23,15 @@ class BlockTasks:
 
     async def open(self) -> None:
         await self._group.__aenter__()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return await self.close(kind, error, traceback)
 
     def start_soon(self, work: Callable[[], Awaitable[None]], *, name: str) -> None:
         """Start a task; what it raises ends the block."""

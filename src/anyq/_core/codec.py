@@ -1,0 +1,223 @@
+"""How a job lies in Redis: chasquimq's envelope, byte for byte, and what AnyQ adds behind it.
+
+An entry has the fields ``d`` (envelope) and ``n`` (task name, when there is one), and ``l`` when deliveries of it were lost
+with their workers. The envelope is a MessagePack array ``[id, payload bytes, created ms, failed runs]`` with an optional
+fifth element, the retry override ``[attempts, [kind, delay ms, maximum ms, multiplier, jitter ms]]``. Behind it may
+follow a map of AnyQ's own options, which foreign programs ignore.
+
+A delayed job is a member of a sorted set: the name's length (32 bits, little endian), the name, the envelope.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgpack
+
+from ..settings import Backoff
+from .job import NO_EXTRAS, NO_OVERRIDE, Extras, Job, Override
+from .values import Undecodable, unpack, unpack_first
+
+__all__ = ["Undecodable", "decode", "delayed_member", "encode", "envelope_id", "recode"]
+
+_pack = msgpack.Packer(use_bin_type=True).pack
+
+# The keys of the map behind the envelope; one letter each, as they travel with every job that needs them.
+_TIMEOUT: Final = "t"
+_RESULT: Final = "r"
+_PARKED: Final = "p"
+_JITTER: Final = "j"
+
+# What a chasquimq worker assumes where a retry override leaves a slot empty (its sheet, section 2.3).
+_FOREIGN_MAXIMUM = 30.0
+_FOREIGN_MULTIPLIER = 2.0
+_FOREIGN_SPREAD = 0.1
+
+_ENVELOPE_NAMES = ("id", "payload", "created_at_ms", "attempt", "retry")
+_RETRY_NAMES = ("max_attempts", "backoff")
+_BACKOFF_NAMES = ("kind", "delay_ms", "max_delay_ms", "multiplier", "jitter_ms")
+
+
+def encode(
+    job_id: str,
+    payload: bytes,
+    created_ms: int,
+    failed: int = 0,
+    override: Override = NO_OVERRIDE,
+    extras: Extras = NO_EXTRAS,
+) -> bytes:
+    """Write an envelope: the field ``d`` of an entry."""
+    if override is NO_OVERRIDE and extras is NO_EXTRAS:
+        return _pack((job_id, payload, created_ms, failed))  # type: ignore[no-any-return]
+    fields: list[Any] = [job_id, payload, created_ms, failed]
+    if override.attempts is not None or override.backoff is not None:
+        fields.append([override.attempts, _backoff_fields(override.backoff)])
+        if override.backoff is not None and override.backoff.jitter and not extras.full_jitter:
+            extras = _with_jitter(extras)
+    options = _option_map(extras)
+    return _pack(fields) + _pack(options) if options else _pack(fields)  # type: ignore[no-any-return]
+
+
+def recode(job: Job, failed: int, extras: Extras | None = None) -> bytes:
+    """Write a job's envelope again, with another count of failed runs; everything else is kept."""
+    return encode(job.id, job.body, job.created_ms, failed, job.override, job.extras if extras is None else extras)
+
+
+def delayed_member(name: str, envelope: bytes) -> bytes:
+    """Write a job as a member of the delayed set."""
+    encoded = name.encode()
+    return len(encoded).to_bytes(4, "little") + encoded + envelope
+
+
+def decode(data: bytes) -> tuple[str, bytes, int, int, Override, Extras]:
+    """Read an envelope: id, payload bytes, created ms, failed runs, override, extras.
+
+    Raises:
+        Undecodable: The bytes are no envelope; the message says what is wrong.
+    """
+    fields, rest = unpack_first(data)
+    if type(fields) is dict:
+        fields = _positions(fields, _ENVELOPE_NAMES)
+    if type(fields) is not list or not 3 <= len(fields) <= 5:
+        raise Undecodable("no array of 3 to 5 elements")
+    job_id, payload, created_ms = fields[0], fields[1], fields[2]
+    if type(job_id) is bytes:
+        job_id = _text(job_id)
+    if type(job_id) is not str:
+        raise Undecodable("the id is no string")
+    if type(payload) is not bytes:
+        payload = _octets(payload)
+    failed = fields[3] if len(fields) > 3 and fields[3] is not None else 0
+    if type(created_ms) is not int or type(failed) is not int or created_ms < 0 or failed < 0:
+        raise Undecodable("the time or the attempt is no whole number >= 0")
+    override = NO_OVERRIDE
+    extras = NO_EXTRAS
+    if rest:
+        extras = _read_extras(rest)
+    if len(fields) == 5 and fields[4] is not None:
+        override = _read_override(fields[4], full_jitter=extras.full_jitter)
+    return job_id, payload, created_ms, failed, override, extras
+
+
+def envelope_id(head: bytes) -> str | None:
+    """Read the id from the first bytes of an envelope, or give ``None`` if they do not tell."""
+    unpacker = msgpack.Unpacker(max_buffer_size=max(len(head), 1))
+    unpacker.feed(head)
+    try:
+        unpacker.read_array_header()
+        job_id = unpacker.unpack()
+    except (ValueError, TypeError, msgpack.UnpackException):
+        return None
+    return job_id if type(job_id) is str else None
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise Undecodable("the id is not valid UTF-8") from None
+
+
+def _octets(payload: Any) -> bytes:
+    if type(payload) is list:  # how some MessagePack writers put down bytes
+        try:
+            return bytes(payload)
+        except (ValueError, TypeError):
+            pass
+    raise Undecodable("the payload is no byte string")
+
+
+def _positions(fields: Mapping[str, Any], names: tuple[str, ...]) -> list[Any]:
+    return [fields.get(name) for name in names]
+
+
+def _backoff_fields(backoff: Backoff | None) -> list[Any] | None:
+    if backoff is None:
+        return None
+    spread = round(backoff.spread * 1000) if backoff.kind == "exponential" else 0
+    return [
+        backoff.kind,
+        round(backoff.delay * 1000),
+        round(backoff.maximum * 1000),
+        backoff.multiplier if backoff.kind == "exponential" else None,
+        spread,
+    ]
+
+
+def _read_override(fields: Any, *, full_jitter: bool) -> Override:
+    if type(fields) is dict:
+        fields = _positions(fields, _RETRY_NAMES)
+    if type(fields) is not list or len(fields) != 2:
+        raise Undecodable("the retry override is no pair")
+    attempts, backoff = fields
+    if attempts is not None and (type(attempts) is not int or attempts < 0):
+        raise Undecodable("the retry override's attempts are no whole number >= 0")
+    return Override(attempts, None if backoff is None else _read_backoff(backoff, full_jitter=full_jitter))
+
+
+def _read_backoff(fields: Any, *, full_jitter: bool) -> Backoff:
+    if type(fields) is dict:
+        fields = _positions(fields, _BACKOFF_NAMES)
+    if type(fields) is not list or len(fields) != 5 or type(fields[0]) is not str:
+        raise Undecodable("the retry override's backoff is no array of 5 that begins with its kind")
+    kind, delay, maximum, multiplier, spread = fields
+    for number in (delay, maximum, multiplier, spread):
+        if number is not None and (type(number) not in (int, float) or not 0 <= number < 2**53):
+            raise Undecodable("the retry override's backoff has a number out of range")
+    if delay is None:
+        raise Undecodable("the retry override's backoff has no delay")
+    first = delay / 1000
+    if kind == "fixed":
+        # A fixed wait is what was asked for: chasquimq cuts it to its queue's maximum without a word.
+        limit = first if maximum is None else maximum / 1000
+        growth = 1.0
+    else:
+        limit = max(first, _FOREIGN_MAXIMUM) if maximum is None else maximum / 1000
+        growth = _FOREIGN_MULTIPLIER if multiplier is None else max(1.0, float(multiplier))
+    return Backoff(
+        kind="fixed" if kind == "fixed" else "exponential",
+        delay=first,
+        maximum=limit,
+        multiplier=growth,
+        jitter=full_jitter and kind != "fixed",
+        spread=_FOREIGN_SPREAD if spread is None else spread / 1000,
+    )
+
+
+def _option_map(extras: Extras) -> dict[str, Any]:
+    options: dict[str, Any] = dict(extras.others)
+    if extras.timeout is not None:
+        options[_TIMEOUT] = round(extras.timeout * 1000)
+    if extras.result_ttl is not None:
+        options[_RESULT] = round(extras.result_ttl * 1000)
+    if extras.parked:
+        options[_PARKED] = round(extras.parked * 1000)
+    if extras.full_jitter:
+        options[_JITTER] = True
+    return options
+
+
+def _with_jitter(extras: Extras) -> Extras:
+    return Extras(extras.timeout, extras.result_ttl, extras.parked, True, extras.others)
+
+
+def _read_extras(data: bytes) -> Extras:
+    """Read what follows the envelope; what is not AnyQ's is nobody's business and no error."""
+    try:
+        options = unpack(data)
+    except Undecodable:
+        return NO_EXTRAS
+    if type(options) is not dict:
+        return NO_EXTRAS
+    return Extras(
+        timeout=_milliseconds(options.pop(_TIMEOUT, None)),
+        result_ttl=_milliseconds(options.pop(_RESULT, None)),
+        parked=_milliseconds(options.pop(_PARKED, None)) or 0.0,
+        full_jitter=options.pop(_JITTER, None) is True,
+        others=options,
+    )
+
+
+def _milliseconds(value: Any) -> float | None:
+    return value / 1000 if type(value) is int and 0 < value < 2**53 else None

@@ -1,0 +1,79 @@
+"""A raw stream entry becomes a `Job`, or a `Spoiled` entry with the reason: the reader stays free of parsing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from .codec import Undecodable, decode
+from .job import Job
+
+
+@attrs.frozen
+class Spoiled:
+    """An entry that can never become a job; kept as a dead letter, bytes and all.
+
+    Attributes:
+        lane: The stream it lies in.
+        entry: Its entry id.
+        reason: ``malformed``, ``oversize_payload`` or ``decode_failed``.
+        detail: What exactly is wrong.
+        data: The bytes of its field ``d``, if it has one.
+        name: The bytes of its field ``n``, if it has one.
+        fields: All its fields, when there is no ``d``.
+        lost: Deliveries lost before this one.
+        home: The channels of its queue.
+    """
+
+    lane: bytes
+    entry: bytes
+    reason: str
+    detail: str
+    data: bytes = b""
+    name: bytes = b""
+    fields: tuple[bytes, ...] = ()
+    lost: int = 0
+    home: Any = None
+
+
+def admit(queue: str, lane: bytes, entry: bytes, fields: Sequence[bytes] | None, limit: int, home: Any) -> Job | Spoiled:
+    """Read one entry.
+
+    Args:
+        queue: The queue's name.
+        lane: The stream that it was read from.
+        entry: Its entry id.
+        fields: Its fields and values, one after the other.
+        limit: The largest envelope in bytes.
+        home: The channels of its queue, carried along.
+    """
+    data = name = None
+    lost = 0
+    if fields:
+        for index in range(0, len(fields) - 1, 2):
+            field = fields[index]
+            if field == b"d":
+                data = fields[index + 1]
+            elif field == b"n":
+                name = fields[index + 1]
+            elif field == b"l":
+                lost = _count(fields[index + 1])
+    if data is None:
+        return Spoiled(lane, entry, "malformed", "no field 'd'", fields=tuple(fields or ()), lost=lost, home=home)
+    if len(data) > limit:
+        detail = f"{len(data)} bytes, and the limit is {limit}"
+        return Spoiled(lane, entry, "oversize_payload", detail, data, name or b"", lost=lost, home=home)
+    try:
+        job_id, body, created_ms, failed, override, extras = decode(data)
+        text = "" if name is None else name.decode()
+    except Undecodable as error:
+        return Spoiled(lane, entry, "decode_failed", str(error), data, name or b"", lost=lost, home=home)
+    except UnicodeDecodeError:
+        return Spoiled(lane, entry, "decode_failed", "the name is not valid UTF-8", data, name or b"", lost=lost, home=home)
+    return Job(queue, job_id, text, failed + lost + 1, created_ms, override, extras, body, lane, entry, lost, home)
+
+
+def _count(value: bytes) -> int:
+    return int(value) if value.isdigit() and len(value) < 10 else 0

@@ -1,0 +1,51 @@
+"""Job ids: ULIDs that sort by the order in which one program made them.
+
+26 characters of Crockford's base 32: 48 bits of milliseconds, then 80 random bits, which count up within a millisecond
+(chasquimq's ids are ULIDs too, though not monotonic ones). Made on the path of every job, so the upper part is kept
+between calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]  # ten bits at a time
+
+_LOW_BITS = 30
+_LOW_MASK = (1 << _LOW_BITS) - 1
+
+
+def _encode(value: int, pairs: int) -> str:
+    return "".join(_PAIRS[(value >> (10 * place)) & 1023] for place in reversed(range(pairs)))
+
+
+class IdMaker:
+    """Makes ids.
+
+    Args:
+        clock: Gives epoch milliseconds.
+        random_bits: ``random_bits(n)`` gives an integer of n random bits.
+    """
+
+    __slots__ = ("_clock", "_head", "_low", "_millisecond", "_random_bits")
+
+    def __init__(self, clock: Callable[[], int], random_bits: Callable[[int], int]) -> None:
+        self._clock = clock
+        self._random_bits = random_bits
+        self._millisecond = -1
+        self._head = ""
+        self._low = 0
+
+    def __call__(self) -> str:
+        """Make the next id."""
+        now = self._clock()
+        low = self._low + 1
+        # A clock that steps back keeps the old millisecond: ids of one program never go backwards.
+        if now > self._millisecond or low > _LOW_MASK:
+            self._millisecond = max(now, self._millisecond + (low > _LOW_MASK))
+            high = (self._millisecond << 50) | self._random_bits(50)
+            self._head = _encode(high, 10)
+            low = self._random_bits(_LOW_BITS - 1)  # the top bit stays free, so that there is room to count
+        self._low = low
+        return f"{self._head}{_PAIRS[low >> 20]}{_PAIRS[(low >> 10) & 1023]}{_PAIRS[low & 1023]}"

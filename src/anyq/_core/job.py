@@ -1,0 +1,109 @@
+"""The noun that everything else carries.
+
+A `Job` is one delivery of one call to be made: what the reader puts in the workers' hands, what a handler sees as
+``current_job()``, and what the settling services need to find it again in Redis. It has slots and is made once per delivery.
+Arguments are secret: ``repr`` never shows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import attrs
+
+from ..settings import Backoff, from_milliseconds
+
+
+@attrs.frozen
+class Override:
+    """What one job asked for instead of its task's settings.
+
+    Attributes:
+        attempts: Runs in total.
+        backoff: The wait before each retry.
+    """
+
+    attempts: int | None = None
+    backoff: Backoff | None = None
+
+
+@attrs.frozen
+class Extras:
+    """What AnyQ adds behind the envelope, only when needed; foreign programs ignore it.
+
+    Attributes:
+        timeout: Seconds that a run may take.
+        result_ttl: Seconds for which the result is kept; ``None`` keeps none.
+        parked: Seconds for which the job has waited for a worker that knows its name.
+        full_jitter: The override's backoff draws its waits from zero to the step.
+        others: What a newer AnyQ put there; carried along untouched.
+    """
+
+    timeout: float | None = None
+    result_ttl: float | None = None
+    parked: float = 0.0
+    full_jitter: bool = False
+    others: Mapping[str, Any] = {}
+
+
+NO_OVERRIDE = Override()
+NO_EXTRAS = Extras()
+
+
+@attrs.define(eq=False, kw_only=False)
+class Job:
+    """One delivery of a job to this worker.
+
+    Attributes:
+        queue: The queue's name.
+        id: The job's id.
+        name: The task's name; ``""`` for a job that a foreign program made without one.
+        attempt: Which run this is, counted from 1; deliveries lost with a worker count.
+        attempts: How many runs the job has in total; known once a task was found for it.
+        result_ttl: Seconds for which its result is kept, or ``None``; known once a task was found for it.
+        payload: The arguments by name, decoded when the run begins.
+        cut: Why the run was cut short: ``timeout``, ``shutdown`` or ``lost``.
+    """
+
+    queue: str
+    id: str
+    name: str
+    attempt: int
+    created_ms: int
+    override: Override
+    extras: Extras
+    body: bytes
+    lane: bytes
+    entry: bytes
+    lost: int
+    home: Any = None
+    attempts: int = 0
+    result_ttl: float | None = None
+    payload: Any = None
+    deadline_ms: int | None = None
+    ended: bool = False
+    cut: str | None = None
+    overdue: Callable[[], bool] | None = None
+
+    @property
+    def created_at(self) -> datetime:
+        """When the job was enqueued, by the clock of the program that did."""
+        return from_milliseconds(self.created_ms)
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When the timeout of this run ends it, or ``None``."""
+        return None if self.deadline_ms is None else from_milliseconds(self.deadline_ms)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether this run was asked to stop: its timeout passed, the worker is being stopped, or another worker has the job.
+
+        A coroutine need not look, it is cancelled. A plain function in a thread cannot be: it looks here, and leaves early.
+        """
+        return self.cut is not None or (self.overdue is not None and self.overdue())
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} {self.name!r} of {self.queue!r}, attempt {self.attempt} of {self.attempts or '?'}>"

@@ -1,0 +1,99 @@
+"""Every key of a queue, with its meaning; nobody else formats a key.
+
+All keys of a queue share one Cluster hash tag, ``{prefix:queue}``. The names are chasquimq's wherever it has one, so that
+``prefix="chasqui"`` shares a live queue with its Rust, Node and Python programs.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+#: The consumer group that all workers of a queue read with: chasquimq's default name.
+GROUP = b"default"
+
+#: The prefix under which a queue is shared with chasquimq's programs.
+CHASQUI = "chasqui"
+
+#: How AnyQ's consumers begin: whoever is named so has a heartbeat, everybody else is left to the slow sweep.
+CONSUMER_PREFIX = b"anyq-"
+
+
+@attrs.frozen(init=False)
+class Keys:
+    """The keys of one queue, as bytes.
+
+    Attributes:
+        stream: Stream of ready jobs; a delivered entry stays until it is settled. Never trimmed.
+        returned: Stream of jobs that were handed back or taken over: read before ``stream``, so that they start again at
+            once however deep the backlog is.
+        delayed: Sorted set of delayed jobs, scored with the millisecond they are due.
+        dead_letters: Stream of jobs that were given up.
+        events: Stream of what happened; trimmed.
+        promoter_lock: Who promotes on time.
+        due: Pub/sub channel: the next due time moved forward.
+        lanes: The streams that workers read, in the order in which they read them.
+    """
+
+    prefix: str
+    queue: str
+    stream: bytes
+    returned: bytes
+    delayed: bytes
+    dead_letters: bytes
+    events: bytes
+    promoter_lock: bytes
+    due: bytes
+    lanes: tuple[bytes, ...]
+    _tag: bytes = attrs.field(repr=False)
+
+    def __init__(self, prefix: str, queue: str) -> None:
+        tag = f"{{{prefix}:{queue}}}:".encode()
+        # chasquimq's workers do not know the lane of returned jobs: what is handed back must lie where they look.
+        returned = tag + (b"stream" if prefix == CHASQUI else b"returned")
+        stream = tag + b"stream"
+        self.__attrs_init__(  # type: ignore[attr-defined]  # made by attrs for init=False
+            prefix=prefix,
+            queue=queue,
+            stream=stream,
+            returned=returned,
+            delayed=tag + b"delayed",
+            dead_letters=tag + b"dlq",
+            events=tag + b"events",
+            promoter_lock=tag + b"promoter:lock",
+            due=tag + b"due",
+            lanes=(stream,) if returned == stream else (returned, stream),
+            tag=tag,
+        )
+
+    @property
+    def shared(self) -> bool:
+        """Whether programs other than AnyQ's may work on this queue."""
+        return self.prefix == CHASQUI
+
+    def result(self, job_id: str) -> bytes:
+        """What a job returned: MessagePack, as chasquimq writes it."""
+        return self._tag + b"result:" + job_id.encode()
+
+    def failure(self, job_id: str) -> bytes:
+        """Why a job was given up, for whoever waits for its result."""
+        return self._tag + b"failure:" + job_id.encode()
+
+    def finished(self, job_id: str) -> bytes:
+        """Pub/sub channel: the result or the failure of this job is there."""
+        return self._tag + b"finished:" + job_id.encode()
+
+    def taken_id(self, job_id: str) -> bytes:
+        """Marks a caller-chosen id as taken; chasquimq's name."""
+        return self._tag + b"dlid:" + job_id.encode()
+
+    def delayed_member(self, job_id: str) -> bytes:
+        """The exact member of ``delayed`` that holds the job with this caller-chosen id; chasquimq's name."""
+        return self._tag + b"didx:" + job_id.encode()
+
+    def sent(self, producer: bytes) -> bytes:
+        """Which batches of this producer took effect, so that one sent again after a lost reply adds nothing."""
+        return self._tag + b"sent:" + producer
+
+    def heartbeat(self, consumer: bytes) -> bytes:
+        """Lives as long as the worker with this consumer name."""
+        return self._tag + b"heartbeat:" + consumer

@@ -1,0 +1,80 @@
+"""The catalogue of events: what happened to jobs, in chasquimq's words and fields.
+
+A notice becomes one entry of the events stream: ``e`` (what), ``id``, ``ts`` (milliseconds), ``n`` (task, if it has a name),
+then what the event has of its own. Attempts are counted from 1; numbers are written in decimal.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .job import Job
+from .outcome import Dead, Done, Error, Retry
+
+#: A notice is a plain tuple of fields and values: two are made per job, on its path.
+Notice = tuple[bytes | str | int, ...]
+
+ACTIVE: Final = b"active"
+COMPLETED: Final = b"completed"
+FAILED: Final = b"failed"
+RETRY_SCHEDULED: Final = b"retry-scheduled"
+DEAD: Final = b"dlq"
+WAITING: Final = b"waiting"
+DRAINED: Final = b"drained"
+
+_REASON_LIMIT = 1000
+
+
+def active(job: Job, now_ms: int) -> Notice:
+    """A run begins."""
+    return _of(ACTIVE, job.id, job.name, now_ms, b"attempt", job.attempt)
+
+
+def completed(done: Done, now_ms: int) -> Notice:
+    """A job is done, and the server has confirmed it."""
+    job = done.job
+    duration = round(done.seconds * 1_000_000)
+    return _of(COMPLETED, job.id, job.name, now_ms, b"attempt", job.attempt, b"duration_us", duration)
+
+
+def failed(job: Job, error: Error, duration_us: int, now_ms: int) -> Notice:
+    """A run raised."""
+    reason = (error.message or error.type)[:_REASON_LIMIT]
+    return _of(
+        FAILED, job.id, job.name, now_ms, b"attempt", job.attempt, b"reason", reason, b"duration_us", duration_us
+    )
+
+
+def retry_scheduled(retry: Retry, now_ms: int) -> Notice:
+    """A job will come back."""
+    job = retry.job
+    return _of(
+        RETRY_SCHEDULED, job.id, job.name, now_ms, b"attempt", retry.failed + 1, b"backoff_ms", round(retry.delay * 1000)
+    )
+
+
+def dead(job_id: str, name: str, attempt: int, reason: str, now_ms: int) -> Notice:
+    """A job was given up; without an id when its bytes were no job."""
+    return _of(DEAD, job_id, name, now_ms, b"attempt", attempt, b"reason", reason)
+
+
+def waiting(job_id: str, name: str, now_ms: int) -> Notice:
+    """A delayed job is ready."""
+    return _of(WAITING, job_id, name, now_ms)
+
+
+def drained(now_ms: int) -> Notice:
+    """The queue ran empty."""
+    return _of(DRAINED, "", "", now_ms)
+
+
+def _of(event: bytes, job_id: str, name: str, now_ms: int, *extras: bytes | str | int) -> Notice:
+    if name:
+        return (b"e", event, b"id", job_id, b"ts", now_ms, b"n", name, *extras)
+    return (b"e", event, b"id", job_id, b"ts", now_ms, *extras)
+
+
+def dead_outcome(outcome: Dead, now_ms: int) -> Notice:
+    """A job was given up."""
+    job = outcome.job
+    return dead(job.id, job.name, job.attempt, outcome.reason, now_ms)

@@ -1,0 +1,202 @@
+"""What a run comes to: the heart of the queue, and a table of cases tests it.
+
+`judge` decides about a run that failed; a run that returned is `Done`, one that was cut short by the worker's shutdown is
+`Released`. Services act on the value, nobody decides again.
+"""
+
+from __future__ import annotations
+
+import traceback as _traceback
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final
+
+import attrs
+
+from ..errors import RetryLater, Unrecoverable
+from ..settings import ERROR_TEXT_LIMIT, Backoff
+from . import backoff as _backoff
+from .job import Job
+
+#: The reasons of dead letters. The first six are chasquimq's words.
+RETRIES_EXHAUSTED: Final = "retries_exhausted"
+UNRECOVERABLE: Final = "unrecoverable"
+STALLED: Final = "stalled"
+BAD_PAYLOAD: Final = "bad_payload"
+BAD_RESULT: Final = "bad_result"
+UNKNOWN_TASK: Final = "unknown_task"
+
+#: Waits of a job whose name no worker here knows, in seconds: growing, so that a rolling deploy is met soon and a
+#: forgotten name costs little.
+_PARK_FIRST, _PARK_LONGEST = 1.0, 60.0
+
+
+@attrs.frozen
+class Error:
+    """An exception as it is kept with a job: text only, cut to a limit, no locals.
+
+    Attributes:
+        type: The name of its type.
+        message: Its text.
+        traceback: Its formatted traceback.
+    """
+
+    type: str
+    message: str
+    traceback: str = ""
+
+    @staticmethod
+    def of(exception: BaseException) -> Error:
+        """Describe an exception, whatever its ``__str__`` does."""
+        return Error(type(exception).__name__[:200], _message(exception), _trace(exception))
+
+
+def _message(exception: BaseException) -> str:
+    try:
+        text = str(exception)
+    except Exception as error:  # a user's __str__ may do anything
+        text = f"<no message: its __str__ raised {type(error).__name__}>"
+    return _printable(text, ERROR_TEXT_LIMIT)
+
+
+def _trace(exception: BaseException) -> str:
+    # A frame of AnyQ's own at the top tells the user nothing; the tail, where the error is, is what must survive the cut.
+    frames: TracebackType | None = exception.__traceback__
+    while frames is not None and frames.tb_next and frames.tb_frame.f_globals.get("__name__", "").startswith("anyq."):
+        frames = frames.tb_next
+    try:
+        lines = _traceback.format_exception(type(exception), exception, frames, limit=-50)
+        text = "".join(lines)
+    except Exception as error:
+        text = f"<no traceback: formatting it raised {type(error).__name__}>"
+    if len(text) > ERROR_TEXT_LIMIT:
+        text = "...\n" + text[-ERROR_TEXT_LIMIT:]
+    return _printable(text, ERROR_TEXT_LIMIT + 4)
+
+
+def _printable(text: str, limit: int) -> str:
+    if len(text) > limit:
+        text = text[:limit] + "..."
+    return text.encode("utf-8", "replace").decode()
+
+
+@attrs.define
+class Done:
+    """The run returned: acknowledge it, and keep its result if somebody asked for it.
+
+    Attributes:
+        job: The job.
+        seconds: How long the run took.
+        result: The encoded result, or ``None`` to keep none.
+    """
+
+    job: Job
+    seconds: float
+    result: bytes | None = None
+
+
+@attrs.frozen
+class Retry:
+    """The job comes back later.
+
+    Attributes:
+        job: The job.
+        delay: Seconds until it is due.
+        failed: Failed runs to write into its envelope.
+        error: What went wrong, or ``None`` when nothing did (`RetryLater`, parking).
+        parked: Seconds for which the job has been parked in all, when it is being parked.
+    """
+
+    job: Job
+    delay: float
+    failed: int
+    error: Error | None = None
+    parked: float | None = None
+
+
+@attrs.frozen
+class Dead:
+    """The job is given up and becomes a dead letter.
+
+    Attributes:
+        job: The job.
+        reason: Why, in one word.
+        error: What went wrong last.
+    """
+
+    job: Job
+    reason: str
+    error: Error | None = None
+
+
+@attrs.frozen
+class Released:
+    """The run was cut short through no fault of the job: hand it back, no attempt used up.
+
+    Attributes:
+        job: The job.
+    """
+
+    job: Job
+
+
+def given_up(job: Job, attempts: int) -> Dead | None:
+    """Decide, before a run, whether the job has any run left.
+
+    A job whose deliveries were lost with their workers has used runs without one to show for it: it may be what kills them.
+    """
+    if job.attempt <= attempts:
+        return None
+    if job.lost:
+        message = f"{job.lost} of its runs were lost with their workers"
+        return Dead(job, STALLED, Error("Stalled", message))
+    return Dead(job, RETRIES_EXHAUSTED)
+
+
+def judge(
+    job: Job,
+    exception: BaseException,
+    attempts: int,
+    backoff: Backoff,
+    draw: float,
+    on_bad_backoff: Callable[[ValueError], None] | None = None,
+) -> Retry | Dead:
+    """Decide what becomes of a job whose run raised.
+
+    Args:
+        job: The job, with the number of this run.
+        exception: What the run raised.
+        attempts: Runs that the job has in total.
+        backoff: The rule for its wait.
+        draw: A random number in [0, 1).
+        on_bad_backoff: Told when a user's backoff function failed; the default rule is used then.
+    """
+    if isinstance(exception, RetryLater):
+        return Retry(job, exception.delay, job.attempt - 1)
+    error = Error.of(exception)
+    if isinstance(exception, Unrecoverable):
+        return Dead(job, UNRECOVERABLE, error)
+    if job.attempt >= attempts:
+        return Dead(job, RETRIES_EXHAUSTED, error)
+    try:
+        delay = _backoff.wait(backoff, job.attempt, draw)
+    except Exception as mistake:  # the user's function may raise anything
+        if on_bad_backoff is not None:
+            on_bad_backoff(mistake if isinstance(mistake, ValueError) else ValueError(repr(mistake)))
+        delay = _backoff.wait(Backoff.exponential(), job.attempt, draw)
+    return Retry(job, delay, job.attempt, error)
+
+
+def park(job: Job, grace: float) -> Retry | Dead:
+    """Decide what becomes of a job whose name no task here has.
+
+    Args:
+        job: The job.
+        grace: Seconds after which it is given up.
+    """
+    waited = job.extras.parked
+    if waited >= grace:
+        message = f"no worker knew the task {job.name!r} for {waited:g} s"
+        return Dead(job, UNKNOWN_TASK, Error("UnknownTask", message))
+    delay = min(max(waited, _PARK_FIRST), _PARK_LONGEST, max(grace - waited, 0.001))
+    return Retry(job, delay, job.attempt - 1, parked=waited + delay)

@@ -1,0 +1,119 @@
+"""A task as the engine needs it: everything that is the same for each of its jobs, looked up once.
+
+`fit` decides whether a payload fits the function's parameters, so that one that never can is not tried again and again.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import attrs
+
+from ..settings import Backoff
+
+
+@attrs.frozen(kw_only=True)
+class Policy:
+    """What holds for a run unless the job says otherwise.
+
+    Attributes:
+        attempts: Runs in total; ``None`` leaves it to the worker.
+        backoff: The wait before each retry; ``None`` leaves it to the worker.
+        timeout: Seconds that a run may take; ``None`` for no limit.
+        result_ttl: Seconds for which the result is kept; ``None`` keeps none.
+    """
+
+    attempts: int | None = None
+    backoff: Backoff | None = None
+    timeout: float | None = None
+    result_ttl: float | None = None
+
+
+@attrs.frozen
+class Parameters:
+    """The parameters that a payload must fill.
+
+    Attributes:
+        names: All that can be given by name.
+        required: Those without a default.
+        positional: Those that can only be given by position, in order.
+        open: Whether the function takes any further name (``**kwargs``).
+    """
+
+    names: frozenset[str]
+    required: frozenset[str]
+    positional: tuple[str, ...]
+    open: bool
+
+    @staticmethod
+    def of(function: Callable[..., Any], name: str) -> Parameters:
+        """Read a function's signature.
+
+        Raises:
+            TypeError: It has ``*args``: a payload gives parameters by name.
+        """
+        names: list[str] = []
+        required: list[str] = []
+        positional: list[str] = []
+        is_open = False
+        for parameter in inspect.signature(function).parameters.values():
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                raise TypeError(
+                    f"task {name!r} takes *{parameter.name}, and a job's payload gives its parameters by name: "
+                    f"declare a list instead"
+                )
+            if parameter.kind is parameter.VAR_KEYWORD:
+                is_open = True
+                continue
+            names.append(parameter.name)
+            if parameter.default is parameter.empty:
+                required.append(parameter.name)
+            if parameter.kind is parameter.POSITIONAL_ONLY:
+                positional.append(parameter.name)
+        return Parameters(frozenset(names), frozenset(required), tuple(positional), is_open)
+
+    def misfit(self, payload: Any) -> str | None:
+        """Say why a payload cannot be the arguments, or give ``None`` if it can."""
+        if not isinstance(payload, Mapping):
+            return f"the payload is a {type(payload).__name__}, not a map of parameters by name"
+        missing = self.required - payload.keys()
+        if missing:
+            return f"missing: {', '.join(sorted(missing))}"
+        surplus = payload.keys() - self.names
+        if surplus and not self.open:
+            shown = ", ".join(repr(name[:40]) for name in sorted(surplus)[:5])
+            return f"no such parameter: {shown}"
+        return None
+
+
+@attrs.define
+class Runnable:
+    """A task, ready to run.
+
+    Attributes:
+        name: The task's name.
+        function: The function.
+        style: ``async`` for a coroutine function, ``thread`` for a plain one.
+        parameters: What its payload must fill; ``None`` for a fallback, which takes the job itself.
+        exact: The parameters' names, if a payload that has just these fits: the quick check.
+        policy: What holds for its runs.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    style: Literal["async", "thread"]
+    parameters: Parameters | None
+    exact: frozenset[str] | None
+    policy: Policy
+
+    @staticmethod
+    def of(name: str, function: Callable[..., Any], policy: Policy, *, takes_job: bool = False) -> Runnable:
+        """Prepare a function."""
+        call = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
+        style: Literal["async", "thread"] = "async" if inspect.iscoroutinefunction(call) else "thread"
+        if takes_job:
+            return Runnable(name, function, style, None, None, policy)
+        parameters = Parameters.of(function, name)
+        return Runnable(name, function, style, parameters, None if parameters.positional else parameters.names, policy)

@@ -1,0 +1,129 @@
+"""Python values as MessagePack and back, within limits: what may travel, and what hostile bytes may cost.
+
+Out: a value that the other side could not read is refused here, with its path, before anything is sent. In: memory is bounded by
+the size of the input, nesting by ``depth``; whatever the bytes are, the only error is `Undecodable`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+
+from ..errors import PayloadRefused
+
+#: How deeply containers may nest. MessagePack decoders take a thousand levels, but ``repr``, ``json`` and ``==`` of the
+#: result then fail: a log line or a dashboard would die of it.
+DEPTH = 64
+
+_SCALARS = frozenset({str, int, float, bool, bytes, type(None)})
+_CONTAINERS = (dict, list, tuple)
+
+_pack = msgpack.Packer(use_bin_type=True).pack
+
+
+class Undecodable(Exception):
+    """The bytes are no MessagePack value within the limits."""
+
+
+def pack(value: Any, *, what: str, depth: int = DEPTH) -> bytes:
+    """Encode ``value``; ``what`` names it in the error.
+
+    Raises:
+        PayloadRefused: MessagePack cannot carry it; the message says which part of it.
+    """
+    if type(value) not in _SCALARS:
+        # One look at the values spares flat maps, the common case, the walk.
+        parts = value.values() if type(value) is dict else (value,)
+        for part in parts:
+            if type(part) not in _SCALARS:
+                _inspect(value, what, depth)
+                break
+    try:
+        return _pack(value)  # type: ignore[no-any-return]  # the packer is untyped
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        _inspect(value, what, depth)
+        raise
+
+
+def _inspect(root: Any, what: str, depth: int) -> None:
+    """Find the part of a value that cannot be carried, and say where it is."""
+    waiting: list[tuple[Any, str, int]] = [(root, what, 0)]
+    while waiting:
+        value, path, level = waiting.pop()
+        if isinstance(value, _CONTAINERS):
+            if level >= depth:
+                raise PayloadRefused(f"{path[:200]} is nested more than {depth} levels deep")
+            if isinstance(value, dict):
+                for key, part in value.items():
+                    if not isinstance(key, str):
+                        raise PayloadRefused(
+                            f"{path} has the key {key!r} ({type(key).__name__}): keys of maps must be strings"
+                        )
+                    _require_text(key, path)
+                    waiting.append((part, f"{path}[{key!r}]" if level or "." in path else f"{path}.{key}", level + 1))
+            else:
+                waiting.extend((part, f"{path}[{index}]", level + 1) for index, part in enumerate(value))
+        elif isinstance(value, str):
+            _require_text(value, path)
+        elif isinstance(value, bool | float | bytes | bytearray | memoryview) or value is None:
+            continue
+        elif isinstance(value, int):
+            if not -(2**63) <= value < 2**64:
+                raise PayloadRefused(f"{path} is an integer of {value.bit_length()} bits: MessagePack carries 64; pass a str")
+        else:
+            raise PayloadRefused(
+                f"{path} is a {type(value).__name__}, which MessagePack cannot carry: pass plain values (str, int, float, bool, "
+                "None, bytes, list, dict), such as an id or .isoformat()"
+            )
+
+
+def _require_text(text: str, path: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise PayloadRefused(f"{path} is not valid Unicode: {error.reason} at {error.start}") from None
+
+
+def unpack(data: bytes, *, depth: int = DEPTH) -> Any:
+    """Decode one value that fills ``data``.
+
+    Raises:
+        Undecodable: It is not one, or it is nested too deeply.
+    """
+    value, rest = unpack_first(data, depth=depth)
+    if rest:
+        raise Undecodable(f"{len(rest)} bytes follow the value")
+    return value
+
+
+def unpack_first(data: bytes, *, depth: int = DEPTH) -> tuple[Any, bytes]:
+    """Decode the value that ``data`` begins with; give it and the bytes after it.
+
+    Raises:
+        Undecodable: There is none, or it is nested too deeply.
+    """
+    rest = b""
+    try:
+        value = msgpack.unpackb(data, max_ext_len=0)
+    except msgpack.ExtraData as extra:
+        value, rest = extra.unpacked, bytes(extra.extra)
+    except (ValueError, TypeError, OverflowError, RecursionError, MemoryError) as error:
+        raise Undecodable(f"{type(error).__name__}: {str(error)[:200]}") from None
+    if len(data) > depth and type(value) not in _SCALARS:
+        _require_depth(value, depth)
+    return value, rest
+
+
+def _require_depth(root: Any, depth: int) -> None:
+    level, layer = 0, [root]
+    while layer:
+        if level > depth:
+            raise Undecodable(f"nested more than {depth} levels deep")
+        level += 1
+        layer = [
+            part
+            for value in layer
+            for part in (value.values() if type(value) is dict else value)
+            if type(part) is dict or type(part) is list
+        ] if level > 1 or type(root) in (dict, list) else []

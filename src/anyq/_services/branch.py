@@ -1,0 +1,201 @@
+"""One queue's part of the nursery: its connections, verbs, channels and services, put together.
+
+A worker of several queues has one branch for each, and one crew of runners for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import attrs
+from redis.exceptions import RedisError
+
+from .._core.job import Job
+from .._core.keys import Keys
+from .._core.runnable import Policy, Runnable
+from .._redis.client import Client
+from .._redis.subscriber import Subscriber
+from .._store.consume import Consuming
+from .._store.leases import Leasing
+from .._store.promote import Promoting
+from .._store.settle import Settling
+from ..errors import AnyQError
+from ..metrics.sink import Sink
+from ..settings import Limits, Retention
+from .acks import AckFlusher
+from .channels import Bulletin, Jobs, Outcomes
+from .counts import Counts
+from .dead_letters import DeadLetterRelocator
+from .events import Events
+from .heartbeat import Heartbeat
+from .home import Home
+from .leases import LeaseKeeper
+from .ledger import Ledger
+from .metrics import Metrics
+from .patience import Outages, Patience
+from .promoter import Promoter
+from .reader import Reader
+from .reconciling import Reconciling
+from .releases import ReleaseRelocator
+from .retries import RetryRelocator
+from .room import Crew, Room
+
+Service = Callable[[], Awaitable[None]]
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """What a branch is made from, besides its connections.
+
+    Attributes:
+        queue: The queue's name.
+        keys: Its keys.
+        tasks: Its tasks by name.
+        fallback: Takes the jobs whose name no task has.
+        policy: Complete defaults for runs.
+        limits: Bounds on payloads and results.
+        retention: How long what is kept.
+        grace: Seconds for which a job with an unknown name is parked.
+        consumer: The worker's name in the group.
+        events: Whether the events stream is written.
+        metrics: The sink of observations, if anybody wants them.
+        prefetch: Jobs taken ahead of the runners at most.
+    """
+
+    queue: str
+    keys: Keys
+    tasks: Mapping[str, Runnable]
+    fallback: Runnable | None
+    policy: Policy
+    limits: Limits
+    retention: Retention
+    grace: float
+    consumer: bytes
+    events: bool
+    metrics: Sink | None
+    prefetch: int
+
+
+class Branch:
+    """The services of one queue, and the order of their end."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        client: Client,
+        reading: Client,
+        subscriber: Subscriber,
+        xackdel: bool,
+        heartbeat: Heartbeat,
+        outages: Outages,
+        outage_limit: float | None,
+        crew: Crew,
+        counts: Counts,
+        jobs: Jobs,
+        revoke: Callable[[Job], None],
+    ) -> None:
+        queue, keys, consumer = plan.queue, plan.keys, plan.consumer
+        self.queue = queue
+        self.client = client
+        self.reading = reading
+        self.ledger = Ledger(keys.lanes)
+        self.outcomes = Outcomes()
+        self.bulletin = Bulletin(events=plan.events, metrics=plan.metrics is not None)
+        self._asking = Consuming(client, keys, consumer)
+        self._leasing = Leasing(client, keys, consumer)
+        self._promoting = Promoting(client, keys, consumer)
+        settling = Settling(client, keys, consumer, xackdel=xackdel, dead_letters=plan.retention.dead_letters)
+        room = Room(crew, plan.prefetch)
+        self.home = Home(
+            queue=queue,
+            tasks=plan.tasks,
+            fallback=plan.fallback,
+            policy=plan.policy,
+            limits=plan.limits,
+            grace=plan.grace,
+            outcomes=self.outcomes,
+            bulletin=self.bulletin,
+            room=room,
+            counts=counts,
+        )
+
+        def patience(service: str) -> Patience:
+            return Patience(f"{service} of {queue!r}", outages, self._asking.ensure_group, outage_limit)
+
+        self._reconciling = Reconciling(queue=queue, consuming=self._asking, settling=settling, ledger=self.ledger)
+        self.reader = Reader(
+            queue=queue, consuming=Consuming(reading, keys, consumer), reconciling=self._reconciling, client=reading,
+            patience=patience("reader"), ledger=self.ledger, room=room, jobs=jobs, outcomes=self.outcomes, home=self.home,
+            bulletin=self.bulletin, largest=plan.limits.payload, safe=lambda: heartbeat.fresh,
+        )  # fmt: skip
+        self._lease_keeper = LeaseKeeper(
+            queue=queue, leasing=self._leasing, patience=patience("lease keeper"), ledger=self.ledger,
+            heartbeat=heartbeat, counts=counts, revoke=revoke,
+        )  # fmt: skip
+        self._promoter = Promoter(
+            queue=queue, keys=keys, promoting=self._promoting, subscriber=subscriber, patience=patience("promoter"),
+            bulletin=self.bulletin,
+        )  # fmt: skip
+        # Downstream first: who receives is there before anybody sends.
+        self.upkeep: dict[str, Service] = {"lease keeper": self._lease_keeper.run, "promoter": self._promoter.run}
+        self.observers: dict[str, Service] = {
+            "events": Events(
+                queue=queue, client=client, keys=keys, bulletin=self.bulletin, keep=plan.retention.events
+            ).run
+        }
+        if plan.metrics is not None:
+            self.observers["metrics"] = Metrics(sink=plan.metrics, bulletin=self.bulletin).run
+        self.relocators: dict[str, Service] = {
+            "ack flusher": AckFlusher(
+                queue=queue, settling=settling, patience=patience("ack flusher"), ledger=self.ledger,
+                outcomes=self.outcomes, bulletin=self.bulletin, counts=counts,
+            ).run,
+            "retry relocator": RetryRelocator(
+                queue=queue, settling=settling, patience=patience("retry relocator"), ledger=self.ledger,
+                outcomes=self.outcomes, bulletin=self.bulletin, counts=counts,
+            ).run,
+            "dead-letter relocator": DeadLetterRelocator(
+                queue=queue, worker=consumer.decode(), settling=settling, patience=patience("dead-letter relocator"),
+                ledger=self.ledger, outcomes=self.outcomes, bulletin=self.bulletin, counts=counts,
+            ).run,
+            "release relocator": ReleaseRelocator(
+                queue=queue, settling=settling, patience=patience("release relocator"), ledger=self.ledger,
+                outcomes=self.outcomes, counts=counts,
+            ).run,
+        }  # fmt: skip
+
+    async def prepare(self) -> None:
+        """Make sure of the group; raises what waiting cannot mend."""
+        await self._asking.ensure_group()
+
+    def stop_watching(self) -> None:
+        """Take nothing over any more, and go on renewing."""
+        self._lease_keeper.stop_watching()
+
+    async def resign(self) -> None:
+        """Let somebody else promote on time, at once. Best effort: the lock runs out by itself."""
+        try:
+            await self._promoting.resign()
+        except (AnyQError, RedisError):
+            return
+
+    async def depart(self) -> bool:
+        """Hand back what the server delivered into the void, and leave the group; tell whether nothing is left behind.
+
+        Only after the reader's connection was closed.
+        """
+        for _ in range(3):  # a delivery that was on its way while we looked is found by the next look
+            await self._reconciling()
+            if not len(self.ledger) and await self._leasing.depart():
+                return True
+            if len(self.ledger):
+                return False
+        return False
+
+    def close(self) -> None:
+        """Close all channels."""
+        self.reader.close()
+        self.outcomes.close()
+        self.bulletin.close()
+

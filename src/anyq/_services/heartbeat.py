@@ -1,0 +1,154 @@
+"""The heartbeat: says that this process lives, from a thread of its own with a plain connection of its own.
+
+A handler that blocks the event loop does not make the worker look dead, since the thread goes on; but the thread beats only while
+the loop has turned within ``max_block`` seconds, so a deadlocked loop does not look alive for ever. (A C extension that
+holds the interpreter's lock stops even the thread.)
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import redis
+
+from .._redis.address import Address
+
+logger = logging.getLogger("anyq.heartbeat")
+
+#: Beats within one lease.
+_BEATS = 4
+
+#: Seconds between two tries when a beat failed.
+_RETRY = 0.2
+
+
+class Heartbeat:
+    """Keeps the heartbeat keys of one worker on one server.
+
+    Args:
+        locate: Gives the server's address; asked at every connect, may block.
+        keys: The heartbeat keys, one a queue.
+        lease: Seconds after which a worker that does not beat is taken for dead.
+        max_block: Seconds for which the event loop may stand still before the thread stops beating.
+    """
+
+    def __init__(self, locate: Callable[[], Address], keys: Sequence[bytes], lease: float, max_block: float) -> None:
+        self._locate = locate
+        self._keys = keys
+        self._lease = lease
+        self._lease_ms = max(1, round(lease * 1000))
+        self._max_block = max_block
+        self._client: redis.Redis | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="anyq heartbeat", daemon=True)
+        self._ticked = time.monotonic()
+        self._last = 0.0
+        self._steady_since = 0.0
+        self._loop_stuck = False
+        self.error: Exception | None = None
+
+    # -- what the loop does ---------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """The event loop turned."""
+        self._ticked = time.monotonic()
+
+    def start(self) -> None:
+        """Begin to beat; the first `beat` must have been made."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop beating, without waiting for the thread; keys that are still there run out."""
+        self._stop.set()
+
+    def join(self, timeout: float) -> None:
+        """Wait for the thread to end, up to ``timeout`` seconds; blocks."""
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+
+    @property
+    def age(self) -> float:
+        """Seconds since the last beat that the server took."""
+        return time.monotonic() - self._last
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nobody can take this worker for dead: a worker that may look dead takes no jobs."""
+        return self.age < 0.8 * self._lease
+
+    @property
+    def steady(self) -> bool:
+        """Whether beats came regularly for a whole lease.
+
+        After a stall of the server or of this process everybody's heartbeat may have run out; who judges others waits until
+        it has been well itself for as long as a heartbeat lasts.
+        """
+        return self.fresh and time.monotonic() - self._steady_since >= self._lease
+
+    # -- what the thread does -------------------------------------------------------------------------------------
+
+    def beat(self) -> None:
+        """Beat once; blocks.
+
+        PEXPIRE comes first because a full server allows it, and refuses SET.
+
+        Raises:
+            redis.exceptions.RedisError, OSError: The server did not take it.
+        """
+        if self._client is None:
+            options = self._locate().sync_client_options()
+            patience = max(0.5, self._lease / 2)
+            options.update(socket_timeout=patience, socket_connect_timeout=patience)
+            self._client = redis.Redis(**options)
+        pipeline = self._client.pipeline(transaction=False)
+        for key in self._keys:
+            pipeline.pexpire(key, self._lease_ms)
+        missing = [key for key, found in zip(self._keys, pipeline.execute(), strict=True) if not found]
+        if missing:
+            pipeline = self._client.pipeline(transaction=False)
+            for key in missing:
+                pipeline.set(key, b"1", px=self._lease_ms)
+            pipeline.execute()
+        now = time.monotonic()
+        if missing or now - self._last > 0.8 * self._lease:
+            self._steady_since = now
+        self._last = now
+        self.error = None
+
+    def _run(self) -> None:
+        pause = self._lease / _BEATS
+        try:
+            while not self._stop.wait(pause):
+                pause = self._lease / _BEATS
+                if not self._loop_turns():
+                    continue
+                try:
+                    self.beat()
+                except (redis.RedisError, OSError, ValueError) as error:
+                    self.error = error
+                    self._drop()
+                    pause = min(_RETRY, pause)
+        finally:
+            self._drop()
+
+    def _loop_turns(self) -> bool:
+        stuck = time.monotonic() - self._ticked > self._max_block
+        if stuck and not self._loop_stuck:
+            logger.error(
+                "the event loop has not turned for %g s: this worker stops saying that it lives, and others take its jobs; "
+                "look for a handler that blocks",
+                self._max_block,
+            )
+        self._loop_stuck = stuck
+        return not stuck
+
+    def _drop(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            try:
+                client.close()
+            except (redis.RedisError, OSError) as error:
+                logger.debug("closing the heartbeat's connection: %s", error)

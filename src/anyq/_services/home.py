@@ -1,0 +1,52 @@
+"""What a job finds at home: its queue's tasks and channels, carried by the job itself, so that the runners serve any queue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from .._core.runnable import Policy, Runnable
+from ..settings import Backoff, Limits
+from .channels import Bulletin, Outcomes
+from .counts import Counts
+from .room import Room
+
+
+@attrs.define
+class Home:
+    """One queue, as the runners see it.
+
+    Attributes:
+        queue: The queue's name.
+        tasks: The tasks by name.
+        fallback: Takes the jobs whose name no task has.
+        policy: The queue's and the worker's defaults, complete.
+        limits: Bounds on payloads and results.
+        grace: Seconds for which a job with an unknown name is parked before it is given up.
+        outcomes: Where ends of runs go.
+        bulletin: Where it is said what happened.
+        room: The reader's view of the runners.
+        counts: The worker's numbers.
+        unknown: Names that no task has, and how often they came.
+    """
+
+    queue: str
+    tasks: Mapping[str, Runnable]
+    fallback: Runnable | None
+    policy: Policy
+    limits: Limits
+    grace: float
+    outcomes: Outcomes
+    bulletin: Bulletin
+    room: Room
+    counts: Counts
+    unknown: dict[str, int] = attrs.field(factory=dict)
+
+    def attempts(self, job: Runnable) -> int:
+        """Runs in total of a task's jobs."""
+        return job.policy.attempts or self.policy.attempts or 1
+
+    def backoff(self, job: Runnable) -> Backoff:
+        """The wait before the retries of a task's jobs."""
+        return job.policy.backoff or self.policy.backoff or Backoff.exponential()

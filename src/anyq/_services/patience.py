@@ -1,0 +1,173 @@
+"""Redis trouble is not a crash: how every loop meets it.
+
+What passes (a lost connection, LOADING, READONLY, OOM, BUSY, a group that a flush took along) is tried again with backoff
+and jitter, for as long as it lasts or as the caller will wait; what waiting cannot mend (a wrong password, a missing right, a key of
+another type) is raised. Transitions are logged once each, not every try.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+import anyio
+from redis.exceptions import RedisError
+
+from .._redis.replies import error_code
+from ..errors import ConfigurationError, RedisUnavailable
+
+logger = logging.getLogger("anyq.redis")
+
+T = TypeVar("T")
+
+#: First words of error replies that pass by themselves, or by somebody's repair of the server.
+PASSING: Final = frozenset(
+    {"LOADING", "READONLY", "OOM", "BUSY", "UNKILLABLE", "MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN",
+     "UNBLOCKED", "NOSCRIPT", "NOGROUP", "NOTREADY"}
+)  # fmt: skip
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 2.0
+
+#: Seconds of quiet after which a loop that had trouble counts as well again.
+_FROM_SCRIPT = re.compile(r"@user_script: ?\d*:? ?-?([A-Z]{2,})\b|: -?([A-Z]{4,}) ")
+
+
+def reply_code(error: BaseException) -> str:
+    """Give the word that says what an error reply is about, also where a script's error wraps it (before Redis 7)."""
+    code = error_code(error)
+    if code in ("", "ERR"):
+        text = str(error)
+        if "max number of clients" in text:
+            return "BUSY"
+        for match in _FROM_SCRIPT.finditer(text):
+            inner = match.group(1) or match.group(2)
+            if inner in PASSING or inner in ("WRONGTYPE", "NOPERM"):
+                return inner
+    return code
+
+
+def passes(error: BaseException) -> bool:
+    """Tell whether waiting can mend an error."""
+    if isinstance(error, ConfigurationError):
+        return False
+    return isinstance(error, RedisUnavailable) or reply_code(error) in PASSING
+
+
+def configuration_error(what: str, error: RedisError) -> ConfigurationError:
+    """Say what to do about an error reply that waiting cannot mend."""
+    code = reply_code(error)
+    advice = {
+        "WRONGTYPE": "a key of the queue holds something else: another program uses the same name; rename the queue or "
+        "give it another prefix",
+        "NOPERM": "the user of the URL lacks a right: let it run the commands of docs/design.md on the queue's keys",
+        "NOAUTH": "the server wants a password: put it into the URL",
+        "WRONGPASS": "the server refuses the user or the password of the URL",
+    }.get(code, "the server refuses it")
+    return ConfigurationError(f"{what}: {advice} ({error})")
+
+
+class Outages:
+    """Knows which loops have trouble, and logs when the first begins and the last ends.
+
+    Args:
+        who: Whose trouble it is, for the log.
+    """
+
+    def __init__(self, who: str) -> None:
+        self._who = who
+        self._troubled: dict[str, float] = {}
+        self._since = 0.0
+        self.last_error: BaseException | None = None
+
+    @property
+    def troubled(self) -> bool:
+        """Whether any loop is waiting for Redis."""
+        return bool(self._troubled)
+
+    def trouble(self, service: str, error: BaseException) -> None:
+        """A try of this service failed."""
+        if not self._troubled:
+            self._since = anyio.current_time()
+            logger.warning("%s lost Redis (%s: %s); trying until it is back", self._who, service, error)
+        self.last_error = error
+        self._troubled.setdefault(service, anyio.current_time())
+
+    def fine(self, service: str) -> None:
+        """A try of this service worked."""
+        if self._troubled.pop(service, None) is not None and not self._troubled:
+            logger.info("%s has Redis back after %.1f s", self._who, anyio.current_time() - self._since)
+
+    def gone(self, service: str) -> None:
+        """This service ended; it will not tell any more."""
+        self._troubled.pop(service, None)
+
+
+class Patience:
+    """Runs verbs until Redis takes them.
+
+    Args:
+        service: Whose verbs they are.
+        outages: Where trouble is told.
+        mend_group: Creates the consumer group again after a flush or a failover.
+        limit: Seconds after which an outage is too long; ``None`` for never.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        outages: Outages,
+        mend_group: Callable[[], Awaitable[None]] | None = None,
+        limit: float | None = None,
+    ) -> None:
+        self.service = service
+        self._outages = outages
+        self._mend_group = mend_group
+        self._limit = limit
+
+    async def __call__(self, verb: Callable[[], Awaitable[T]]) -> T:
+        """Run ``verb`` until it is answered. It must be safe to send again.
+
+        Raises:
+            RedisUnavailable: The limit passed.
+            ConfigurationError: The server refuses it, and will again.
+        """
+        pause = _FIRST_PAUSE
+        began: float | None = None
+        while True:
+            try:
+                answer = await verb()
+            except (RedisUnavailable, RedisError) as error:
+                if not passes(error):
+                    if isinstance(error, ConfigurationError):
+                        raise
+                    if isinstance(error, RedisError):
+                        raise configuration_error(self.service, error) from error
+                    raise
+                began = anyio.current_time() if began is None else began
+                if self._limit is not None and anyio.current_time() - began >= self._limit:
+                    raise RedisUnavailable(
+                        f"Redis did not take it for {self._limit:g} s ({self.service}): {error}"
+                    ) from error
+                self._outages.trouble(self.service, error)
+                # A group that vanished is made again at once; one that vanishes again and again is met with the pause.
+                mended = reply_code(error) == "NOGROUP" and self._mend_group is not None and await self._mend()
+                if not mended or pause > _FIRST_PAUSE:
+                    await anyio.sleep(random.uniform(pause / 2, pause))
+                pause = min(pause * 2, _LONGEST_PAUSE)
+            else:
+                if began is not None:
+                    self._outages.fine(self.service)
+                return answer
+
+    async def _mend(self) -> bool:
+        assert self._mend_group is not None
+        try:
+            await self._mend_group()
+        except (RedisUnavailable, RedisError) as error:
+            if not passes(error):
+                raise
+            return False
+        return True

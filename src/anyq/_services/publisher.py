@@ -1,0 +1,156 @@
+"""The publisher: what concurrent callers enqueue in one turn of the loop leaves in one script.
+
+A lone caller sends for itself, without a detour. Whoever comes while something is under way joins the next batch. A batch has a
+number, and the server remembers the numbers that took effect: one whose reply was lost is sent again and adds nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+
+import anyio
+
+from .._store.publish import Addition, Full, Publishing
+from ..errors import ConnectionLost, QueueFull
+from .patience import Patience
+
+#: Jobs in one script, and their bytes: a bounded time in which the server serves nobody else.
+_LARGEST_BATCH = 1000
+_LARGEST_BYTES = 4 * 1024 * 1024
+
+#: Pauses of a caller that waits for room, in seconds.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.25
+
+
+class _Ticket:
+    """A caller that waits in the batch."""
+
+    __slots__ = ("error", "job", "new", "sent")
+
+    def __init__(self, job: Addition) -> None:
+        self.job = job
+        self.sent = anyio.Event()
+        self.new = True
+        self.error: Exception | None = _closed()
+
+
+class Publisher:
+    """Adds jobs to one queue.
+
+    Args:
+        queue: The queue's name.
+        publishing: The verbs.
+        patience: How it meets trouble.
+        max_length: Jobs that the stream may hold; 0 for any number.
+    """
+
+    def __init__(self, *, queue: str, publishing: Publishing, patience: Patience, max_length: int) -> None:
+        self._queue = queue
+        self._publishing = publishing
+        self._patience = patience
+        self._max_length = max_length
+        self._waiting: list[_Ticket] = []
+        self._wanted = anyio.Event()
+        self._batch = 0
+        self._unanswered: dict[int, None] = {}
+
+    @property
+    def used(self) -> bool:
+        """Whether anything was ever sent."""
+        return self._batch > 0
+
+    async def add(self, jobs: Sequence[Addition], *, wait: bool = True) -> list[bool]:
+        """Add jobs; tell for each whether it is new. Cancelled, a batch that was on its way may or may not be added.
+
+        Raises:
+            QueueFull: There is no room, and ``wait`` is false.
+            RedisUnavailable: Redis was away for longer than the patience.
+        """
+        # With a bound on the length everybody answers for itself: one that must wait must not hold up the others.
+        if len(jobs) != 1 or self._max_length or not (self._unanswered or self._waiting):
+            return await self._send(jobs, wait=wait)
+        ticket = _Ticket(jobs[0])
+        self._waiting.append(ticket)
+        self._wanted.set()
+        await ticket.sent.wait()
+        if ticket.error is not None:
+            raise ticket.error
+        return [ticket.new]
+
+    async def run(self) -> None:
+        """Send what gathers, until cancelled."""
+        tickets: list[_Ticket] = []
+        try:
+            while True:
+                await self._wanted.wait()
+                self._wanted = anyio.Event()
+                tickets, self._waiting = self._waiting, []
+                await self._send_together(tickets)
+                tickets = []
+        finally:
+            for ticket in (*tickets, *self._waiting):
+                ticket.sent.set()
+
+    async def _send_together(self, tickets: Sequence[_Ticket]) -> None:
+        try:
+            news = await self._send([ticket.job for ticket in tickets], wait=True)
+        except Exception as error:
+            for ticket in tickets:
+                ticket.error = error
+        else:
+            for ticket, new in zip(tickets, news, strict=True):
+                ticket.new, ticket.error = new, None
+        for ticket in tickets:
+            ticket.sent.set()
+
+    async def _send(self, jobs: Sequence[Addition], *, wait: bool) -> list[bool]:
+        if all(job.plain for job in jobs):
+            for batch in self._batches(jobs):
+                await self._deliver(batch, wait=wait)
+            return [True] * len(jobs)
+        answers: list[bool] = []
+        for batch in self._batches(jobs):
+            answers += await self._deliver(batch, wait=wait)
+        return answers
+
+    async def _deliver(self, jobs: Sequence[Addition], *, wait: bool) -> list[bool]:
+        """Send one batch until it is answered."""
+        self._batch = number = self._batch + 1
+        self._unanswered[number] = None
+        plain = all(job.plain for job in jobs)
+        pause = _FIRST_PAUSE
+
+        async def send() -> list[bool]:
+            lowest = next(iter(self._unanswered))
+            if plain:
+                await self._publishing.publish(number, lowest, jobs, self._max_length)
+                return [True] * len(jobs)
+            return await self._publishing.schedule(number, lowest, jobs, self._max_length)
+
+        try:
+            while True:
+                try:
+                    return await self._patience(send)
+                except Full:
+                    if not wait:
+                        raise QueueFull(self._queue, self._max_length) from None
+                await anyio.sleep(random.uniform(pause / 2, pause))
+                pause = min(pause * 2, _LONGEST_PAUSE)
+        finally:
+            del self._unanswered[number]
+
+    def _batches(self, jobs: Sequence[Addition]) -> Iterator[Sequence[Addition]]:
+        longest = min(_LARGEST_BATCH, self._max_length or _LARGEST_BATCH)
+        start = size = 0
+        for index, job in enumerate(jobs):
+            size += len(job.envelope)
+            if index > start and (index - start == longest or size > _LARGEST_BYTES):
+                yield jobs[start:index]
+                start, size = index, len(job.envelope)
+        if start < len(jobs):
+            yield jobs[start:]
+
+
+def _closed() -> ConnectionLost:
+    return ConnectionLost("the queue was closed before Redis answered")

@@ -1,0 +1,171 @@
+"""The reader: takes entries from Redis, writes them into the ledger, and hands them on.
+
+It stops first. While it runs it also has what the server says is ours compared with the ledger, between two reads, when no reply
+can be on its way.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import anyio
+
+from .._core import notices
+from .._core.entry import Spoiled, admit
+from .._redis.client import Client
+from .._store.consume import Consuming
+from ..metrics.sink import ReaderBatch
+from .channels import Bulletin, Jobs, Outcomes
+from .clock import wall_ms
+from .ledger import Ledger
+from .patience import Patience
+from .reconciling import Reconciling
+from .room import Room
+
+logger = logging.getLogger("anyq.reader")
+
+#: Milliseconds of one blocking read: short, so that a frozen connection is noticed soon.
+_BLOCK_MS = 1000
+
+#: Entries of one read at most: a reply of bounded size, and a bounded pause of the loop to take it in.
+_LARGEST_READ = 500
+
+#: Seconds between two comparisons of the server's view with the ledger.
+_RECONCILE_EVERY = 5.0
+
+#: Seconds that a blocked read is given to end after the server was asked to unblock it.
+_UNBLOCK_GRACE = 0.5
+
+
+class Reader:
+    """Reads one queue.
+
+    Args:
+        queue: The queue's name.
+        consuming: The verbs.
+        reconciling: Hands back what nobody knows.
+        client: The connection that it reads on.
+        patience: How it meets trouble.
+        ledger: Where held entries are written down.
+        room: How much may be taken.
+        jobs: Where jobs go.
+        outcomes: Where entries go that can never become a job; jobs carry it along.
+        bulletin: Where it says what happened.
+        largest: The largest envelope in bytes.
+        safe: Tells whether the heartbeat is well: a worker that may look dead takes nothing.
+    """
+
+    def __init__(
+        self,
+        *,
+        queue: str,
+        consuming: Consuming,
+        reconciling: Reconciling,
+        client: Client,
+        patience: Patience,
+        ledger: Ledger,
+        room: Room,
+        jobs: Jobs,
+        outcomes: Outcomes,
+        home: object,
+        bulletin: Bulletin,
+        largest: int,
+        safe: Callable[[], bool],
+    ) -> None:
+        self._queue = queue
+        self._consuming = consuming
+        self._reconciling = reconciling
+        self._client = client
+        self._patience = patience
+        self._ledger = ledger
+        self._room = room
+        self._jobs = jobs.send.clone()
+        self._outcomes = outcomes
+        self._home = home
+        self._bulletin = bulletin
+        self._largest = largest
+        self._safe = safe
+        self._stopping = False
+        self._blocked = False
+        self._scope = anyio.CancelScope()
+        self._pause = anyio.CancelScope()
+        self._ended = anyio.Event()
+        self._generation = -1
+        self._reconciled_at = 0.0
+        self._busy = False
+
+    async def run(self) -> None:
+        """Read until `stop`."""
+        try:
+            with self._jobs, self._scope:
+                while not self._stopping:
+                    await self._turn()
+        finally:
+            self._ended.set()
+
+    async def stop(self, through: Client) -> None:
+        """Stop reading; a read that blocks is ended through another client, or cut off if that does not work.
+
+        After this nothing more is handed on. What the server delivered into a read that was cut off is found once the connection
+        is closed.
+        """
+        self._stopping = True
+        if self._blocked and (connection := self._client.connection_id) is not None:
+            self._pause.cancel()
+            with anyio.move_on_after(_UNBLOCK_GRACE):
+                try:
+                    await through.call(b"CLIENT", b"UNBLOCK", connection, timeout=_UNBLOCK_GRACE)
+                except Exception as error:  # best effort: an ACL may forbid it, Redis may be gone
+                    logger.debug("%s: could not unblock the read: %s", self._queue, error)
+                else:
+                    await self._ended.wait()
+        self._scope.cancel()
+        await self._ended.wait()
+
+    async def _turn(self) -> None:
+        room = self._room.now() if self._safe() else 0
+        if not room:
+            await self._room.wait(0.2)
+            return
+        now = anyio.current_time()
+        if self._generation != self._client.generation or now - self._reconciled_at > _RECONCILE_EVERY:
+            await self._patience(self._reconciling)
+            self._generation = self._client.generation
+            self._reconciled_at = now
+            if self._stopping:
+                return
+        await self._patience(lambda: self._read(min(room, _LARGEST_READ)))
+
+    async def _read(self, count: int) -> None:
+        if self._stopping:
+            return
+        self._blocked = True
+        try:
+            deliveries = await self._consuming.read(count, _BLOCK_MS)
+        finally:
+            self._blocked = False
+        taken = 0
+        for lane, entries in deliveries:
+            taken += len(entries)
+            held = self._ledger.lanes[lane]
+            for entry, fields in entries:
+                job = admit(self._queue, lane, entry, fields, self._largest, self._home)
+                held[entry] = job
+                if isinstance(job, Spoiled):
+                    self._outcomes.dead.send.send_nowait(job)
+                else:
+                    self._room.buffered += 1
+                    self._jobs.send_nowait(job)
+        if taken:
+            self._busy = True
+            if self._bulletin.metrics:
+                self._bulletin.observe(ReaderBatch(queue=self._queue, size=taken))
+        elif self._busy:
+            self._busy = False
+            if self._bulletin.events:
+                self._bulletin.notice(notices.drained(wall_ms()))
+
+    def close(self) -> None:
+        """Close its end of the channel, if it never ran."""
+        self._jobs.close()

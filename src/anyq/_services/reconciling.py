@@ -1,0 +1,36 @@
+"""Comparing what the server says is ours with the ledger: an entry that was delivered into a lost reply is handed back."""
+
+from __future__ import annotations
+
+import logging
+
+from .._store.consume import Consuming
+from .._store.settle import Settling
+from .ledger import Ledger
+
+logger = logging.getLogger("anyq.reader")
+
+
+class Reconciling:
+    """Does it for one queue. Only for when no read is under way, or the reader's connection is closed."""
+
+    def __init__(self, *, queue: str, consuming: Consuming, settling: Settling, ledger: Ledger) -> None:
+        self._queue = queue
+        self._consuming = consuming
+        self._settling = settling
+        self._ledger = ledger
+
+    async def __call__(self) -> int:
+        """Compare once; give how many entries were handed back."""
+        handed_back = 0
+        for lane, held in self._ledger.lanes.items():
+            after = b"-"
+            while entries := await self._consuming.pending(lane, after):
+                unknown = [entry for entry in entries if entry not in held]
+                if unknown:
+                    logger.warning(
+                        "%s: %d entries were delivered into a lost reply; handing them back", self._queue, len(unknown)
+                    )
+                    handed_back += sum(await self._settling.hand_back(lane, unknown))
+                after = b"(" + entries[-1]
+        return handed_back

@@ -1,0 +1,67 @@
+"""How much room the runners have: what reader and runners tell each other besides the jobs themselves."""
+
+from __future__ import annotations
+
+import anyio
+
+from .._core.prefetch import Prefetch
+
+
+class Crew:
+    """The runners of a worker, counted.
+
+    Attributes:
+        size: How many there are.
+        idle: How many wait for a job.
+        finished: Runs that ended, ever.
+    """
+
+    __slots__ = ("finished", "idle", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.idle = size
+        self.finished = 0
+
+
+class Room:
+    """What one reader may still take.
+
+    Args:
+        crew: The runners.
+        limit: The most that is taken ahead of them.
+
+    Attributes:
+        buffered: Jobs taken and not yet begun.
+    """
+
+    __slots__ = ("_crew", "_prefetch", "_wanted", "buffered")
+
+    def __init__(self, crew: Crew, limit: int) -> None:
+        self._crew = crew
+        self._prefetch = Prefetch(limit)
+        self._wanted: anyio.Event | None = None
+        self.buffered = 0
+
+    def now(self) -> int:
+        """Give how many entries to take now; 0 means wait."""
+        self._prefetch.look(self._crew.finished, anyio.current_time())
+        return self._prefetch.room(self._crew.idle, self.buffered)
+
+    async def wait(self, longest: float) -> None:
+        """Wait until a look at `now` is worth while, or ``longest`` seconds have passed."""
+        self._wanted = anyio.Event()
+        with anyio.move_on_after(longest):
+            await self._wanted.wait()
+        self._wanted = None
+
+    def taken(self) -> None:
+        """A runner took a job from the buffer."""
+        self.buffered -= 1
+        if self._wanted is not None and self.buffered * 2 <= self._prefetch.ahead:
+            self._wanted.set()
+
+    def freed(self) -> None:
+        """A runner became idle."""
+        if self._wanted is not None:
+            self._wanted.set()

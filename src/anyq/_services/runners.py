@@ -1,0 +1,393 @@
+"""The runners: take a job, run its function, judge what came of it, hand the outcome on. No Redis in this file.
+
+The path of every job, so it is kept short. Idle runners wait in line, not in a crowd: only the holder of the line's lock waits
+for a job, while a busy runner keeps taking what is there; a burst costs one or two wake-ups. One cancel scope belongs to a
+*runner* and is made anew only after it was cancelled; a job's timeout moves its deadline. Outcomes leave by ``send_nowait``,
+which is no cancellation point.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import time
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from functools import partial
+from typing import Any
+
+import anyio
+from anyio.lowlevel import checkpoint
+from anyio.to_thread import run_sync
+
+from .._core import notices
+from .._core.job import Job
+from .._core.outcome import BAD_PAYLOAD, BAD_RESULT, Dead, Done, Error, Released, Retry, given_up, judge, park
+from .._core.runnable import Runnable
+from .._core.values import Undecodable, pack, unpack
+from ..context import running_job
+from ..errors import PayloadRefused, RetryLater
+from ..metrics.sink import JobOutcome
+from .channels import Jobs
+from .clock import wall_ms
+from .home import Home
+from .room import Crew
+
+logger = logging.getLogger("anyq.runners")
+
+#: Seconds of jobs that never suspend after which a runner lets others have a turn.
+_TURN = 0.004
+
+
+class TimedOut(TimeoutError):
+    """A run took longer than its timeout."""
+
+
+class Runner:
+    """One of N: its scope, and what it does now.
+
+    Attributes:
+        scope: Cancelling it cuts the running job short.
+        job: The running job.
+        since: When its run began, on the monotonic clock.
+        thread: Cancelling it abandons the thread that the run waits for.
+    """
+
+    __slots__ = ("job", "scope", "since", "thread")
+
+    def __init__(self) -> None:
+        self.scope = anyio.CancelScope()
+        self.job: Job | None = None
+        self.since = 0.0
+        self.thread: anyio.CancelScope | None = None
+
+
+class Runners:
+    """All runners of a worker.
+
+    Args:
+        crew: Their count.
+        jobs: Where jobs come from.
+        threads: How many plain functions may run at the same time.
+    """
+
+    def __init__(self, crew: Crew, jobs: Jobs, threads: int) -> None:
+        self._crew = crew
+        self._input = jobs.receive
+        self._line = anyio.Lock(fast_acquire=True)
+        self._threads = anyio.CapacityLimiter(threads)
+        self._context: Context = copy_context()
+        self._stopping = False
+        self.runners: list[Runner] = []
+        self.abandoned: list[Job] = []
+
+    async def run(self) -> None:
+        """Run jobs until the channel is closed and empty."""
+        self._context = copy_context()
+        async with anyio.create_task_group() as nursery:
+
+            def begin(runner: Runner) -> None:
+                # A fresh context: what one job's handler left in context variables is not the next one's business.
+                self._context.copy().run(nursery.start_soon, self._run, runner, begin)
+
+            for _ in range(self._crew.size):
+                runner = Runner()
+                self.runners.append(runner)
+                begin(runner)
+
+    # -- from outside ---------------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> list[Runner]:
+        """The runners that have a job."""
+        return [runner for runner in self.runners if runner.job is not None]
+
+    def release_unstarted(self) -> int:
+        """Hand back what waits in the buffer, and whatever is taken from it from now on; give how many it was."""
+        self._stopping = True
+        count = 0
+        try:
+            while True:
+                self._release(self._input.receive_nowait())
+                count += 1
+        except (anyio.WouldBlock, anyio.EndOfStream):
+            return count
+
+    def cut(self, reason: str) -> None:
+        """Cut all running jobs short; each ends as ``reason`` says."""
+        for runner in self.running:
+            self._cut(runner, reason)
+
+    def abandon(self) -> list[Job]:
+        """Stop waiting for threads that ignore that their job was cut; their jobs stay held until this process ends."""
+        for runner in self.running:
+            if runner.thread is not None and runner.job is not None:
+                self.abandoned.append(runner.job)
+                runner.thread.cancel()
+        return self.abandoned
+
+    def revoke(self, job: Job) -> None:
+        """Stop a job that is not ours any more; what it comes to is nobody's business."""
+        job.cut = "lost"
+        for runner in self.runners:
+            if runner.job is job:
+                self._cut(runner, "lost")
+
+    def _cut(self, runner: Runner, reason: str) -> None:
+        assert runner.job is not None
+        runner.job.cut = runner.job.cut or reason
+        runner.scope.cancel()
+
+    def _release(self, job: Job) -> None:
+        home: Home = job.home
+        home.room.taken()
+        job.ended = True
+        if job.cut is None:
+            home.outcomes.releases.send.send_nowait(Released(job))
+
+    # -- the path of every job ------------------------------------------------------------------------------------
+
+    async def _run(self, runner: Runner, begin: Callable[[Runner], None]) -> None:
+        while True:
+            with anyio.CancelScope() as scope:
+                runner.scope = scope
+                if await self._serve(runner):
+                    return
+                if not scope.cancel_called:
+                    begin(runner)  # a handler left something in the context: go on in a fresh one
+                    return
+
+    async def _serve(self, runner: Runner) -> bool:
+        """Run jobs; give True when none will come any more, False when this runner must begin anew."""
+        receive_nowait, crew, scope = self._input.receive_nowait, self._crew, runner.scope
+        turn_ends = time.monotonic() + _TURN
+        while True:
+            try:
+                job = receive_nowait()
+            except anyio.WouldBlock:
+                try:
+                    async with self._line:
+                        job = await self._input.receive()
+                except anyio.EndOfStream:
+                    return True
+                turn_ends = time.monotonic() + _TURN
+            except anyio.EndOfStream:
+                return True
+            if self._stopping or job.cut is not None:
+                self._release(job)
+                continue
+            home: Home = job.home
+            crew.idle -= 1
+            home.room.taken()
+            runner.job = job
+            began = runner.since = time.monotonic()
+            task = home.tasks.get(job.name) or home.fallback
+            clean = True
+            try:
+                if task is None:
+                    self._park(job, home)
+                elif self._prepare(job, task, home):
+                    running_job.set(job)
+                    before = copy_context()
+                    if home.bulletin.events:
+                        home.bulletin.notice(notices.active(job, wall_ms()))
+                    await self._one(job, task, home, runner, began)
+                    clean = copy_context() == before
+            finally:
+                runner.job = None
+                job.ended = True
+                crew.idle += 1
+                crew.finished += 1
+                home.room.freed()
+            if scope.cancel_called or not clean:
+                return False
+            if time.monotonic() > turn_ends:
+                await checkpoint()
+                turn_ends = time.monotonic() + _TURN
+
+    def _prepare(self, job: Job, task: Runnable, home: Home) -> bool:
+        """Decode the payload and look whether the job may run; what may not is handed on here."""
+        attempts = job.override.attempts
+        if attempts is None:
+            attempts = home.attempts(task)
+        job.attempts = attempts
+        ttl = job.extras.result_ttl
+        job.result_ttl = task.policy.result_ttl if ttl is None else ttl
+        if job.attempt > attempts:
+            dead = given_up(job, attempts)
+            assert dead is not None
+            self._give_up(job, dead, home)
+            return False
+        try:
+            job.payload = payload = unpack(job.body, depth=home.limits.depth)
+        except Undecodable as error:
+            self._give_up(job, Dead(job, "decode_failed", Error("Undecodable", str(error))), home)
+            return False
+        if task.parameters is not None and not (type(payload) is dict and payload.keys() == task.exact):
+            misfit = task.parameters.misfit(payload)
+            if misfit is not None:
+                self._give_up(job, Dead(job, BAD_PAYLOAD, Error("BadPayload", misfit)), home)
+                return False
+        return True
+
+    async def _one(self, job: Job, task: Runnable, home: Home, runner: Runner, began: float) -> None:
+        """Make one run and hand its outcome on."""
+        home.counts.started += 1
+        timeout = job.extras.timeout
+        if timeout is None:
+            timeout = task.policy.timeout
+        if timeout is not None:
+            runner.scope.deadline = anyio.current_time() + timeout
+            job.deadline_ms = wall_ms() + round(timeout * 1000)
+        try:
+            if task.style == "async":
+                if task.parameters is None:
+                    value = await task.function(job)
+                elif task.exact is not None:
+                    value = await task.function(**job.payload)
+                else:
+                    args, kwargs = _arguments(task, job.payload)
+                    value = await task.function(*args, **kwargs)
+            else:
+                value = await self._in_thread(job, task, runner, timeout)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:
+            pure = isinstance(error, anyio.get_cancelled_exc_class())
+            outside = _cancelled_from_outside()
+            if runner.scope.cancel_called or outside:
+                # Cut short, whatever the handler made of it: its own error, or a group of both, counts no more than a plain one.
+                self._cut_short(job, task, home, timeout, began)
+                if pure or (outside and not isinstance(error, Exception)):
+                    raise
+            else:  # SystemExit and the like, or a cancellation that nobody ordered, end a handler and not the worker
+                self._failed(job, task, home, error, began)
+            runner.scope.deadline = math.inf
+            return
+        if timeout is not None:
+            runner.scope.deadline = math.inf
+        result: bytes | None = None
+        if job.result_ttl is not None:
+            try:
+                result = pack(value, what="the result", depth=home.limits.depth)
+                if len(result) > home.limits.result:
+                    raise PayloadRefused(f"the result has {len(result)} bytes, and the limit is {home.limits.result}")
+            except Exception as error:  # to run it again would end the same way
+                self._observe(job, home, "failed", time.monotonic() - began)
+                self._give_up(job, Dead(job, BAD_RESULT, Error.of(error)), home)
+                return
+        seconds = time.monotonic() - began
+        if job.cut == "lost":
+            return
+        # A late success is still a success: a run that was cut and returned all the same is done.
+        home.outcomes.acks.send.send_nowait(Done(job, seconds, result))
+        if home.bulletin.metrics:
+            self._observe(job, home, "done", seconds)
+
+    async def _in_thread(self, job: Job, task: Runnable, runner: Runner, timeout: float | None) -> Any:
+        """Run a plain function in a thread, and wait for it even when its timeout passed: it cannot be stopped, and to run the
+        job a second time beside it would be worse. Only the worker's stop abandons it."""
+        if task.parameters is None:
+            args: list[Any] = [job]
+            kwargs: dict[str, Any] = {}
+        else:
+            args, kwargs = _arguments(task, job.payload)
+        if timeout is not None:
+            ends = time.monotonic() + timeout
+            job.overdue = lambda: time.monotonic() >= ends
+        async with self._threads:
+            with anyio.CancelScope(shield=True) as scope:
+                runner.thread = scope
+                try:
+                    call = partial(task.function, *args, **kwargs)
+                    return await run_sync(call, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
+                finally:
+                    runner.thread = None
+            await checkpoint()  # abandoned: the runner's scope was cancelled before, so this raises
+            raise AssertionError("a thread was abandoned while its job was not cut")
+
+    # -- what came of it ------------------------------------------------------------------------------------------
+
+    def _cut_short(self, job: Job, task: Runnable, home: Home, timeout: float | None, began: float) -> None:
+        """Judge a run that was cancelled, by who did it."""
+        if job in self.abandoned:
+            logger.error(
+                "job %r of task %r runs on in a thread that ignores its cancellation; it stays with this process",
+                job.id,
+                job.name,
+            )
+            return
+        if job.cut is None and timeout is not None and time.monotonic() - began >= timeout:
+            job.cut = "timeout"
+            self._failed(job, task, home, TimedOut(f"the run took longer than its timeout of {timeout:g} s"), began)
+            return
+        if job.cut != "lost":
+            home.outcomes.releases.send.send_nowait(Released(job))
+        self._observe(job, home, "released", time.monotonic() - began)
+
+    def _failed(self, job: Job, task: Runnable, home: Home, error: BaseException, began: float) -> None:
+        seconds = time.monotonic() - began
+        if job.cut == "lost":
+            return
+        backoff = job.override.backoff or home.backoff(task)
+        outcome = judge(job, error, job.attempts, backoff, random.random(), self._bad_backoff)
+        if not isinstance(error, RetryLater):
+            home.counts.failed += 1
+            self._observe(job, home, "failed", seconds)
+            if home.bulletin.events and outcome.error is not None:
+                home.bulletin.notice(notices.failed(job, outcome.error, round(seconds * 1_000_000), wall_ms()))
+        if isinstance(outcome, Retry):
+            if outcome.error is not None:
+                logger.warning(
+                    "job %r of task %r failed (attempt %d of %d, %s); it comes back in %.3g s",
+                    job.id, job.name, job.attempt, job.attempts, outcome.error.type, outcome.delay,
+                )  # fmt: skip
+            home.outcomes.retries.send.send_nowait(outcome)
+        else:
+            home.outcomes.dead.send.send_nowait(outcome)
+
+    def _give_up(self, job: Job, dead: Dead, home: Home) -> None:
+        home.outcomes.dead.send.send_nowait(dead)
+
+    def _park(self, job: Job, home: Home) -> None:
+        outcome = park(job, home.grace)
+        seen = home.unknown.get(job.name, 0)
+        if len(home.unknown) < 1000 or seen:
+            home.unknown[job.name] = seen + 1
+        if not seen:
+            logger.warning(
+                "%s: no task here is named %r; its jobs are parked, and dead-lettered after %g s",
+                home.queue, job.name, home.grace,
+            )  # fmt: skip
+        if isinstance(outcome, Retry):
+            home.outcomes.retries.send.send_nowait(outcome)
+        else:
+            home.outcomes.dead.send.send_nowait(outcome)
+
+    def _observe(self, job: Job, home: Home, outcome: Any, seconds: float) -> None:
+        if home.bulletin.metrics:
+            home.bulletin.observe(
+                JobOutcome(
+                    queue=home.queue, task=job.name, outcome=outcome, attempt=job.attempt,
+                    duration_us=round(seconds * 1_000_000),
+                )
+            )  # fmt: skip
+
+    def _bad_backoff(self, mistake: ValueError) -> None:
+        logger.error("a backoff function failed, the default backoff is used: %s", mistake)
+
+
+def _arguments(task: Runnable, payload: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Split a payload into positional-only arguments and the rest."""
+    assert task.parameters is not None
+    if not task.parameters.positional:
+        return [], payload
+    rest = dict(payload)
+    args = [rest.pop(name) for name in task.parameters.positional if name in rest]
+    return args, rest
+
+
+def _cancelled_from_outside() -> bool:
+    return anyio.current_effective_deadline() == -math.inf
+

@@ -1,0 +1,96 @@
+"""One ``async with queue`` in one event loop: its connections, its publisher, and who waits for results.
+
+A queue that is entered twice has two sessions, the second idle until the first is gone: whoever leaves closes only what it opened.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import anyio
+import attrs
+from anyio.to_thread import run_sync
+from redis.exceptions import RedisError
+
+from ._core.keys import Keys
+from ._redis.address import Address
+from ._redis.client import Client
+from ._redis.subscriber import Subscriber
+from ._redis.tasks import BlockTasks
+from ._services.patience import Outages, Patience
+from ._services.publisher import Publisher
+from ._store.publish import Publishing
+from .errors import AnyQError
+
+logger = logging.getLogger("anyq.queue")
+
+#: Seconds that leaving a queue may take to tidy up on the server.
+_FAREWELL = 1.0
+
+
+@attrs.define
+class Session:
+    """What a queue works with while it is open.
+
+    Attributes:
+        address: Where the server is.
+        client: The connection that everybody shares.
+        subscriber: Hears what is published.
+        publisher: Adds jobs.
+        outages: Where trouble is told.
+    """
+
+    address: Address
+    client: Client
+    subscriber: Subscriber
+    publisher: Publisher
+    outages: Outages
+
+
+@asynccontextmanager
+async def open_session(
+    *,
+    queue: str,
+    keys: Keys,
+    locate: Callable[[], Address],
+    relocates: bool,
+    outage_timeout: float | None,
+    max_length: int,
+    keep_ids: float,
+) -> AsyncIterator[Session]:
+    """Open a session; nothing is connected before it is used.
+
+    Args:
+        queue: The queue's name.
+        keys: Its keys.
+        locate: Gives the server's address; may block, and may start an embedded server.
+        relocates: Whether the address must be asked for at every connect.
+        outage_timeout: Seconds for which producing meets an outage; ``None`` for ever.
+        max_length: Jobs that the stream may hold; 0 for any number.
+        keep_ids: Seconds past a job's due time for which its chosen id stays taken.
+    """
+    address = await run_sync(locate, abandon_on_cancel=True)
+    outages = Outages(f"queue {queue!r}")
+    moving = locate if relocates else None
+    async with (
+        Client(address, locate=moving) as client,
+        Subscriber(address, locate=moving) as subscriber,
+        BlockTasks() as tasks,
+    ):
+        producer = os.urandom(9).hex().encode()
+        publishing = Publishing(client, keys, producer, keep_ids)
+        patience = Patience("producing", outages, limit=outage_timeout)
+        publisher = Publisher(queue=queue, publishing=publishing, patience=patience, max_length=max_length)
+        tasks.start_soon(publisher.run, name=f"publisher of {queue}")
+        try:
+            yield Session(address, client, subscriber, publisher, outages)
+        finally:
+            if client.connected and publisher.used:
+                with anyio.move_on_after(_FAREWELL, shield=True):
+                    try:
+                        await publishing.forget()
+                    except (AnyQError, RedisError) as error:  # it runs out by itself
+                        logger.debug("could not tidy up: %s", error)

@@ -1,0 +1,71 @@
+"""Holding on to entries, and taking them from workers that are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .._core.keys import CONSUMER_PREFIX, GROUP, Keys
+from .._redis.client import Client
+from . import scripts
+
+
+class Leasing:
+    """How one consumer keeps its own entries, and watches over those of others.
+
+    Args:
+        client: The connection.
+        keys: The queue's keys.
+        consumer: The consumer's name.
+    """
+
+    def __init__(self, client: Client, keys: Keys, consumer: bytes) -> None:
+        self._client = client
+        self._keys = keys
+        self._consumer = consumer
+
+    async def renew(self, lane: bytes, entries: Sequence[bytes]) -> list[bytes]:
+        """Renew up to some hundred entries; give those that are not ours any more."""
+        lost: list[bytes] = await self._client.run(scripts.RENEW, (lane,), (GROUP, self._consumer, *entries))
+        return lost
+
+    async def silent(self) -> list[bytes]:
+        """Name the consumers of AnyQ's that have no heartbeat."""
+        names: set[bytes] = set()
+        for lane in self._keys.lanes:
+            for row in await self._client.call(b"XINFO", b"CONSUMERS", lane, GROUP):
+                name = _field(row, b"name")
+                if isinstance(name, bytes) and name.startswith(CONSUMER_PREFIX) and name != self._consumer:
+                    names.add(name)
+        ordered = sorted(names)
+        if not ordered:
+            return []
+        alive = await self._client.call_many([(b"EXISTS", self._keys.heartbeat(name)) for name in ordered])
+        return [name for name, lives in zip(ordered, alive, strict=True) if lives == 0]
+
+    async def take_over(self, consumer: bytes, count: int = 50) -> int:
+        """Hand back what a silent consumer held, up to ``count`` entries a lane; -1 if it lives after all, 0 when none is left."""
+        keys = (self._keys.heartbeat(consumer), self._keys.returned, *self._keys.lanes)
+        moved: int = await self._client.run(scripts.TAKE_OVER, keys, (GROUP, consumer, count))
+        return moved
+
+    async def sweep(self, idle: float, count: int = 50) -> int:
+        """Hand back what foreign programs have not touched for ``idle`` seconds; how many it was."""
+        moved = 0
+        for lane in self._keys.lanes:
+            moved += await self._client.run(
+                scripts.SWEEP, (lane, self._keys.returned), (GROUP, round(idle * 1000), count, CONSUMER_PREFIX)
+            )
+        return moved
+
+    async def depart(self) -> bool:
+        """Leave the group and end the heartbeat, unless something is still held; whether it was done."""
+        keys = (self._keys.heartbeat(self._consumer), *self._keys.lanes)
+        return bool(await self._client.run(scripts.DEPART, keys, (GROUP, self._consumer)))
+
+
+def _field(row: Any, name: bytes) -> Any:
+    """Read a field of a reply that is a map on RESP3 and a flat list on RESP2."""
+    if isinstance(row, dict):
+        return row.get(name)
+    return next((row[index + 1] for index in range(0, len(row) - 1, 2) if row[index] == name), None)

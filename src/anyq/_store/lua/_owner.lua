@@ -1,0 +1,47 @@
+-- Put before every script that settles entries: only the consumer that owns an entry may change it.
+
+-- The owner's delivery count of an entry, or false: it is somebody else's by now, or settled.
+local function owned(stream, group, consumer, entry)
+  local pending = redis.call('XPENDING', stream, group, entry, entry, 1)[1]
+  return pending and pending[2] == consumer and pending[4]
+end
+
+-- Like owned, and a write that a full server (maxmemory) still allows: once a script has written, the server refuses none of
+-- its later writes, so a job can be moved, never half moved, however full the server is.
+local function hold(stream, group, consumer, entry)
+  local count = owned(stream, group, consumer, entry)
+  if count then redis.call('XCLAIM', stream, group, consumer, 0, entry, 'JUSTID') end
+  return count
+end
+
+-- Add first, delete last: scripts do not roll back.
+local function settle(stream, group, entry)
+  redis.call('XACK', stream, group, entry)
+  redis.call('XDEL', stream, entry)
+end
+
+local function now()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Put an entry's copy into another stream with `lost` more deliveries lost; false if its message was deleted.
+local function readd(stream, entry, target, lost)
+  local found = redis.call('XRANGE', stream, entry, entry)[1]
+  if not found then return false end
+  local fields, copy = found[2], {}
+  for i = 1, math.min(#fields, 7000), 2 do
+    if fields[i] == 'l' then
+      lost = lost + (tonumber(fields[i + 1]) or 0)
+    else
+      copy[#copy + 1] = fields[i]
+      copy[#copy + 1] = fields[i + 1]
+    end
+  end
+  if lost > 0 or #copy == 0 then
+    copy[#copy + 1] = 'l'
+    copy[#copy + 1] = string.format('%.0f', lost)
+  end
+  redis.call('XADD', target, '*', unpack(copy))
+  return true
+end

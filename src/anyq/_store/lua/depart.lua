@@ -1,0 +1,10 @@
+-- Leave the group, if nothing is held: a bare DELCONSUMER would throw pending jobs away without a word.
+-- KEYS  1 heartbeat   then the lanes
+-- ARGV  1 group   2 consumer
+-- Reply 1 gone, 0 something is still held: nothing changed
+for lane = 2, #KEYS do
+  if #redis.call('XPENDING', KEYS[lane], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then return 0 end
+end
+for lane = 2, #KEYS do redis.call('XGROUP', 'DELCONSUMER', KEYS[lane], ARGV[1], ARGV[2]) end
+redis.call('DEL', KEYS[1])
+return 1

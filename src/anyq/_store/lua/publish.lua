@@ -1,0 +1,20 @@
+-- Add ready jobs, once, however often the batch is sent.
+-- KEYS  1 stream   2 sent: batches of this producer that took effect
+-- ARGV  1 number of this batch   2 lowest number not yet answered   3 max_length (0: none)   4 seconds to remember
+--       then per job: name ('' for none), envelope
+-- Reply 1 added (now or by an earlier sending), -1 full: nothing added
+local batch = ARGV[1]
+if redis.call('ZSCORE', KEYS[2], batch) then return 1 end
+local limit = tonumber(ARGV[3])
+if limit > 0 and redis.call('XLEN', KEYS[1]) + (#ARGV - 4) / 2 > limit then return -1 end
+for i = 5, #ARGV, 2 do
+  if ARGV[i] == '' then
+    redis.call('XADD', KEYS[1], '*', 'd', ARGV[i + 1])
+  else
+    redis.call('XADD', KEYS[1], '*', 'd', ARGV[i + 1], 'n', ARGV[i])
+  end
+end
+redis.call('ZADD', KEYS[2], batch, batch)
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', '(' .. ARGV[2])
+redis.call('EXPIRE', KEYS[2], ARGV[4])
+return 1

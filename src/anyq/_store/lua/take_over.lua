@@ -1,0 +1,19 @@
+-- Hand back, for a worker without a heartbeat, what it held; each delivery is counted as lost.
+-- KEYS  1 heartbeat of that worker   2 returned   then the lanes
+-- ARGV  1 group   2 consumer   3 how many at most, per lane
+-- Reply -1 it is alive; else how many were handed back (0: nothing left, and the consumer is gone)
+if redis.call('EXISTS', KEYS[1]) == 1 then return -1 end
+local group, consumer, moved = ARGV[1], ARGV[2], 0
+for lane = 3, #KEYS do
+  for _, pending in ipairs(redis.call('XPENDING', KEYS[lane], group, '-', '+', ARGV[3], consumer)) do
+    local entry = pending[1]
+    hold(KEYS[lane], group, consumer, entry)
+    readd(KEYS[lane], entry, KEYS[2], pending[4])
+    settle(KEYS[lane], group, entry)
+    moved = moved + 1
+  end
+end
+if moved == 0 then
+  for lane = 3, #KEYS do redis.call('XGROUP', 'DELCONSUMER', KEYS[lane], group, consumer) end
+end
+return moved

@@ -1,0 +1,112 @@
+"""Ending deliveries: every verb is idempotent, and a reply of "not ours" needs no action."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from .._core.keys import GROUP, Keys
+from .._redis.client import Argument, Client
+from . import scripts
+
+
+@attrs.frozen
+class Kept:
+    """A finished job whose result is kept.
+
+    Attributes:
+        entry: Its entry id.
+        job_id: Its id.
+        result: The encoded result.
+        ttl: Seconds to keep it.
+    """
+
+    entry: bytes
+    job_id: str
+    result: bytes
+    ttl: float
+
+
+@attrs.frozen
+class Letter:
+    """A job to be made a dead letter.
+
+    Attributes:
+        entry: Its entry id.
+        fields: Fields and values of the dead letter, one after the other.
+        job_id: Its id, if it has a readable one.
+        failure: What to tell whoever waits for the result, encoded.
+        ttl: Seconds to keep that; 0 keeps nothing.
+    """
+
+    entry: bytes
+    fields: Sequence[bytes | str]
+    job_id: str = ""
+    failure: bytes = b""
+    ttl: float = 0.0
+
+
+class Settling:
+    """How one consumer ends its deliveries of one queue.
+
+    Args:
+        client: The connection.
+        keys: The queue's keys.
+        consumer: The consumer's name.
+        xackdel: Whether the server has XACKDEL and is to be trusted with it.
+        dead_letters: How many dead letters are kept.
+    """
+
+    def __init__(self, client: Client, keys: Keys, consumer: bytes, *, xackdel: bool, dead_letters: int) -> None:
+        self._client = client
+        self._keys = keys
+        self._consumer = consumer
+        self.xackdel = xackdel
+        self._dead_letters = dead_letters
+
+    async def ack(self, lane: bytes, entries: Sequence[bytes]) -> list[int]:
+        """Acknowledge and delete; 1 per entry that was still pending."""
+        if self.xackdel:
+            replies: list[int] = await self._client.call(
+                b"XACKDEL", lane, GROUP, b"KEEPREF", b"IDS", len(entries), *entries
+            )
+            return replies
+        return await self._run(scripts.ACK, (lane,), (GROUP, *entries))
+
+    async def complete(self, lane: bytes, done: Sequence[Kept]) -> list[int]:
+        """Acknowledge, delete, write the results and wake who waits for them; 1 per entry that was still pending."""
+        keys = [lane, *(self._keys.result(kept.job_id) for kept in done)]
+        args: list[Argument] = [GROUP]
+        for kept in done:
+            args += kept.entry, max(1, round(kept.ttl * 1000)), kept.result, self._keys.finished(kept.job_id)
+        return await self._run(scripts.COMPLETE, keys, args)
+
+    async def retry(self, lane: bytes, moves: Sequence[tuple[bytes, int, bytes]]) -> list[int]:
+        """Move jobs to the delayed set: (entry, milliseconds from now, member); 1 per entry that was still ours."""
+        args: list[Argument] = [GROUP, self._consumer, self._keys.due]
+        for move in moves:
+            args += move
+        return await self._run(scripts.RETRY, (lane, self._keys.delayed), args)
+
+    async def bury(self, lane: bytes, letters: Sequence[Letter]) -> tuple[list[int], int]:
+        """Move jobs to the dead letters; 1 per entry that was still ours, and how many old letters were trimmed."""
+        keys = [lane, self._keys.dead_letters]
+        args: list[Argument] = [GROUP, self._consumer, self._dead_letters]
+        for letter in letters:
+            keeps = letter.ttl > 0
+            if keeps:
+                keys.append(self._keys.failure(letter.job_id))
+            channel = self._keys.finished(letter.job_id) if keeps else b""
+            args += letter.entry, max(1, round(letter.ttl * 1000)) if keeps else 0, letter.failure, channel
+            args += len(letter.fields), *letter.fields
+        *moved, trimmed = await self._run(scripts.BURY, keys, args)
+        return moved, trimmed
+
+    async def hand_back(self, lane: bytes, entries: Sequence[bytes]) -> list[int]:
+        """Hand entries back unstarted; 1 per entry that was still ours."""
+        return await self._run(scripts.HAND_BACK, (lane, self._keys.returned), (GROUP, self._consumer, *entries))
+
+    async def _run(self, script: scripts.Script, keys: Sequence[bytes], args: Sequence[Argument]) -> list[int]:
+        reply: list[int] = await self._client.run(script, keys, args)
+        return reply

@@ -1,0 +1,114 @@
+"""What the enqueuing side holds of a job: a handle, and through it the result.
+
+Nobody polls: the script that ends a job publishes that it did, and the waiter is woken. A lost message costs seconds, not for ever.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+import anyio
+import msgpack
+
+from ._core.values import unpack
+from ._services.patience import Patience
+from ._store import results
+from .errors import JobFailed, ResultsDisabled
+from .settings import Duration, optional_seconds
+
+if TYPE_CHECKING:
+    from .queue import Queue
+
+R_co = TypeVar("R_co", covariant=True)
+
+#: Seconds after which a waiter looks by itself, in case that a message was lost.
+_LOOK_AGAIN = 5.0
+
+
+class JobHandle(Generic[R_co]):
+    """A job that was enqueued.
+
+    Attributes:
+        id: The job's id.
+        name: The task's name.
+        new: Whether this enqueue made the job; ``False`` when its caller-chosen id was taken: the job exists already.
+    """
+
+    __slots__ = ("_keeps", "_queue", "id", "name", "new")
+
+    def __init__(self, queue: Queue, job_id: str, name: str, *, new: bool = True, keeps: bool | None = None) -> None:
+        self._queue = queue
+        self.id: str = job_id
+        self.name: str = name
+        self.new: bool = new
+        self._keeps = keeps
+
+    async def result(self, timeout: Duration | None = None) -> R_co:  # noqa: ASYNC109  # a timeout is what users look for here
+        """Wait for the job to end and give what its handler returned.
+
+        Args:
+            timeout: Seconds to wait; ``None`` waits for as long as it takes.
+
+        Returns:
+            The handler's value, as MessagePack carries it: a tuple comes back as a list.
+
+        Raises:
+            JobFailed: The job was given up; type, message and traceback are on the error.
+            ResultsDisabled: Nobody asked to keep the result; raised at once, and it says what to set.
+            TimeoutError: It did not end in time. The job goes on.
+
+        Cancelling the wait does not cancel the job. After a second delivery the result is that of the run that ended first.
+
+        Example:
+            >>> handle = await add.options(result_ttl=60).enqueue(1, 2)
+            >>> await handle.result(timeout=5)
+            3
+        """
+        if self._keeps is False:
+            raise ResultsDisabled(self.id)
+        session = self._queue.session
+        keys = self._queue.keys
+        patience = Patience(f"the result of job {self.id!r}", session.outages)
+        with anyio.fail_after(optional_seconds("timeout", timeout, zero=True)):
+            arrival = _Arrival()
+            with session.subscriber.subscribe(keys.finished(self.id), arrival.set, on_gap=arrival.gap) as subscription:
+                await patience(subscription.ready)
+                while True:
+                    arrival.event = anyio.Event()
+                    result, failure = await patience(lambda: results.fetch(session.client, keys, self.id))
+                    if failure is not None:
+                        raise _failed(self.id, failure)
+                    if result is not None:
+                        return cast("R_co", unpack(result, depth=10_000))
+                    with anyio.move_on_after(_LOOK_AGAIN):
+                        await arrival.event.wait()
+
+    def __repr__(self) -> str:
+        return f"<JobHandle {self.id} of {self.name!r}{'' if self.new else ', taken before'}>"
+
+
+class _Arrival:
+    """Wakes one waiter."""
+
+    __slots__ = ("event",)
+
+    def __init__(self) -> None:
+        self.event = anyio.Event()
+
+    def set(self, _channel: bytes, _message: bytes) -> None:
+        self.event.set()
+
+    def gap(self) -> None:
+        """Messages may have been lost."""
+        self.event.set()
+
+
+def _failed(job_id: str, failure: bytes) -> JobFailed:
+    fields: Any = msgpack.unpackb(failure)
+    return JobFailed(
+        job_id,
+        reason=str(fields.get("reason", "")),
+        type=str(fields.get("type", "")),
+        message=str(fields.get("message", "")),
+        traceback=str(fields.get("traceback", "")),
+    )

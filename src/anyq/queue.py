@@ -1,0 +1,479 @@
+"""The queue: a named line of jobs, and the producing side of it.
+
+A `Queue` is cheap and importable; it opens nothing until it is entered. It knows how to add jobs and nothing of workers, so a web process
+that only enqueues never loads them.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from types import TracebackType
+from typing import Any, ParamSpec, Protocol, Self, TypeVar, cast, overload
+
+import anyio
+import attrs
+from anyio.lowlevel import RunVar
+from redis.credentials import CredentialProvider
+
+
+from . import embedded
+from ._core.codec import encode
+from ._core.ids import IdMaker
+from ._core.job import Job
+from ._core.keys import Keys
+from ._core.runnable import Policy, Runnable
+from ._core.values import pack
+from ._redis.address import Address
+from ._redis.client import Client
+from ._session import Session, open_session
+from ._store.publish import Addition
+from .errors import NotOpen, PayloadRefused
+from .handles import JobHandle
+from .settings import Backoff, Duration, Limits, Retention, at_least, name, optional_seconds
+from .tasks import NO_OPTIONS, Options, Task
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DEFAULT_URL = "redis://localhost:6379/0"
+
+_new_id = IdMaker(lambda: time.time_ns() // 1_000_000, random.SystemRandom().getrandbits)
+
+
+class TaskDecorator(Protocol):
+    """What ``@queue.task(...)`` with arguments gives: it takes the function."""
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+
+@attrs.define
+class _Entered:
+    """One task's ``async with queue``."""
+
+    task: int
+    context: AbstractAsyncContextManager[Session]
+    session: Session
+
+
+class Queue:
+    """A named line of jobs.
+
+    Args:
+        name: The queue's name: its keys are ``{prefix:name}:...``.
+        url: Where Redis or Valkey is: ``redis://``, ``rediss://`` (TLS), ``unix://`` or ``embedded://``.
+            ``None`` takes ``$ANYQ_URL``, else ``redis://localhost:6379/0``.
+        prefix: What the keys begin with. ``"chasqui"`` shares the queue with chasquimq's programs.
+        attempts: Runs in total of its tasks' jobs; ``None`` leaves it to the worker.
+        backoff: The wait before each retry; ``None`` leaves it to the worker.
+        timeout: Seconds that a run may take; ``None`` for no limit.
+        result_ttl: Seconds for which results are kept; ``None`` keeps none.
+        max_length: Jobs that the queue may hold ready; above it `enqueue` waits. ``None`` for any number.
+        limits: Bounds on what one job may bring along.
+        retention: How long what is kept.
+        outage_timeout: Seconds for which enqueuing waits through an outage before it raises `RedisUnavailable`; ``None``
+            waits for ever.
+        credential_provider: Asked for user and password at every connect, as redis-py's providers are.
+
+    Raises:
+        ValueError, TypeError: A setting is wrong; the message names it, its value and what is allowed.
+
+    Example:
+        >>> from anyq import Queue
+        >>> queue = Queue("emails", "embedded://")
+        >>> @queue.task
+        ... async def welcome(to: str) -> None:
+        ...     print("welcome", to)
+        >>> async def main() -> None:
+        ...     async with queue:
+        ...         await welcome.enqueue("ada@example.com")
+    """
+
+    def __init__(
+        self,
+        name: str,
+        url: str | None = None,
+        *,
+        prefix: str = "anyq",
+        attempts: int | None = None,
+        backoff: Backoff | None = None,
+        timeout: Duration | None = None,
+        result_ttl: Duration | None = None,
+        max_length: int | None = None,
+        limits: Limits | None = None,
+        retention: Retention | None = None,
+        outage_timeout: Duration | None = 30.0,
+        credential_provider: CredentialProvider | None = None,
+    ) -> None:
+        self.name: str = _name("the queue's name", name)
+        self.prefix: str = _name("prefix", prefix)
+        self._url = os.environ.get("ANYQ_URL", DEFAULT_URL) if url is None else url
+        if not isinstance(self._url, str):
+            raise TypeError(f"url must be a string, not {self._url!r}")
+        self._credentials = credential_provider
+        self._embedded = self._url.startswith(embedded.SCHEME)
+        self._address = None if self._embedded else Address.parse(self._url, credential_provider=credential_provider)
+        self.keys: Keys = Keys(self.prefix, self.name)
+        self.policy: Policy = policy_of(attempts=attempts, backoff=backoff, timeout=timeout, result_ttl=result_ttl)
+        self.max_length: int | None = None if max_length is None else at_least("max_length", max_length, 1)
+        self.limits: Limits = limits or Limits()
+        self.retention: Retention = retention or Retention()
+        self._outage_timeout = optional_seconds("outage_timeout", outage_timeout, zero=True)
+        self.runnables: dict[str, Runnable] = {}
+        self.fallback_runnable: Runnable | None = None
+        self._entered: RunVar[list[_Entered]] = RunVar(f"anyq queue {id(self)}")
+
+    # -- tasks ----------------------------------------------------------------------------------------------------
+
+    @overload
+    def task(
+        self,
+        function: Callable[P, Coroutine[Any, Any, R]],
+        /,
+        *,
+        name: str | None = None,
+        attempts: int | None = None,
+        backoff: Backoff | None = None,
+        timeout: Duration | None = None,
+        result_ttl: Duration | None = None,
+    ) -> Task[P, R]: ...
+    @overload
+    def task(
+        self,
+        function: Callable[P, R],
+        /,
+        *,
+        name: str | None = None,
+        attempts: int | None = None,
+        backoff: Backoff | None = None,
+        timeout: Duration | None = None,
+        result_ttl: Duration | None = None,
+    ) -> Task[P, R]: ...
+    @overload
+    def task(
+        self,
+        *,
+        name: str | None = None,
+        attempts: int | None = None,
+        backoff: Backoff | None = None,
+        timeout: Duration | None = None,
+        result_ttl: Duration | None = None,
+    ) -> TaskDecorator: ...
+
+    def task(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        attempts: int | None = None,
+        backoff: Backoff | None = None,
+        timeout: Duration | None = None,
+        result_ttl: Duration | None = None,
+    ) -> Any:
+        """Make a function a task of this queue; a decorator, with or without arguments.
+
+        Args:
+            function: An ``async def``, or a plain ``def``, which runs in a thread.
+            name: The task's name; the function's name if left out.
+            attempts: Runs in total; the queue's setting if left out.
+            backoff: The wait before each retry; the queue's setting if left out.
+            timeout: Seconds that a run may take; the queue's setting if left out.
+            result_ttl: Seconds for which the result is kept; the queue's setting if left out.
+
+        Raises:
+            ValueError: Another function has this name already, or a setting is wrong.
+            TypeError: The function has ``*args``: a payload gives parameters by name.
+
+        Example:
+            >>> @queue.task(attempts=5, timeout=30)
+            ... async def welcome(to: str, name: str = "you") -> None: ...
+        """
+        policy = policy_of(attempts=attempts, backoff=backoff, timeout=timeout, result_ttl=result_ttl, base=self.policy)
+
+        def register(function: Callable[..., Any]) -> Task[Any, Any]:
+            if not callable(function):
+                raise TypeError(f"a task is a function, not {function!r}")
+            task_name = _name("the task's name", getattr(function, "__name__", None) if name is None else name)
+            known = self.runnables.get(task_name)
+            if known is not None and _origin(known.function) != _origin(function):
+                raise ValueError(
+                    f"queue {self.name!r} has a task {task_name!r} already: {known.function!r}; give one of them another name"
+                )
+            runnable = self.runnables[task_name] = Runnable.of(task_name, function, policy)
+            return Task(self, runnable)
+
+        return register if function is None else register(function)
+
+    def fallback(self, function: Callable[[Job], Any], /) -> Callable[[Job], Any]:
+        """Take the jobs whose name no task has, and those without a name; a decorator.
+
+        The function gets the `Job`; its ``payload`` is what the producer sent. Without a fallback such jobs are parked: offered again
+        with growing delay, and dead-lettered after the worker's ``unknown_task_grace``.
+
+        Example:
+            >>> @queue.fallback
+            ... async def anything(job: Job) -> None:
+            ...     print(job.name, job.payload)
+        """
+        if not callable(function):
+            raise TypeError(f"a fallback is a function of a Job, not {function!r}")
+        self.fallback_runnable = Runnable.of("", function, self.policy, takes_job=True)
+        return function
+
+    # -- producing ------------------------------------------------------------------------------------------------
+
+    async def enqueue(
+        self,
+        name: str,
+        payload: Any = None,
+        *,
+        id: str | None = None,
+        delay: Duration | None = None,
+        at: datetime | None = None,
+        attempts: int | None = None,
+        backoff: Backoff | None = None,
+        timeout: Duration | None = None,
+        result_ttl: Duration | None = None,
+        wait: bool = True,
+    ) -> JobHandle[Any]:
+        """Enqueue a job by the task's name, from a program that does not have the function.
+
+        Args:
+            name: The task's name; ``""`` makes a job without one, for a fallback.
+            payload: The arguments by name. (Any value, for a fallback.)
+            id: As for `Task.options`, like all that follow.
+            delay: Seconds until the job is due.
+            at: The moment it is due, an aware ``datetime``.
+            attempts: Runs in total.
+            backoff: The wait before each retry.
+            timeout: Seconds that a run may take.
+            result_ttl: Seconds for which the result is kept.
+            wait: Wait for room under ``max_length``; ``False`` raises `QueueFull`.
+
+        Returns:
+            A handle on the job, once Redis has it.
+
+        Raises:
+            Exception: As `Task.enqueue` does. What the task's parameters are is not known here: a payload that does not fit is
+                dead-lettered by the worker as ``bad_payload``.
+
+        Safe to cancel as `Task.enqueue` is.
+
+        Example:
+            >>> await queue.enqueue("welcome", {"to": "ada@example.com"}, delay=60)
+        """
+        options = Options.of(
+            id=id, delay=delay, at=at, attempts=attempts, backoff=backoff, timeout=timeout, result_ttl=result_ttl, wait=wait
+        )
+        payload = {} if payload is None else payload
+        [handle] = await self.add(_task_name(name), [payload], options, True if result_ttl is not None else None)
+        return handle
+
+    async def enqueue_many(
+        self,
+        name: str,
+        payloads: Iterable[Any],
+        *,
+        delay: Duration | None = None,
+        at: datetime | None = None,
+        attempts: int | None = None,
+        backoff: Backoff | None = None,
+        timeout: Duration | None = None,
+        result_ttl: Duration | None = None,
+        wait: bool = True,
+    ) -> list[JobHandle[Any]]:
+        """Enqueue many jobs by the task's name, a thousand in one round trip.
+
+        Args:
+            name: The task's name.
+            payloads: The arguments by name, for each job.
+            delay: As for `enqueue`, like all that follow; they hold for every job.
+            at: The moment they are due, an aware ``datetime``.
+            attempts: Runs in total.
+            backoff: The wait before each retry.
+            timeout: Seconds that a run may take.
+            result_ttl: Seconds for which results are kept.
+            wait: Wait for room under ``max_length``; ``False`` raises `QueueFull`.
+
+        Raises:
+            Exception: As `Task.enqueue_many` does.
+
+        Safe to cancel: what was sent before stays, in whole batches of a thousand.
+
+        Example:
+            >>> await queue.enqueue_many("welcome", [{"to": "ada@example.com"}, {"to": "alan@example.com"}])
+        """
+        options = Options.of(
+            delay=delay, at=at, attempts=attempts, backoff=backoff, timeout=timeout, result_ttl=result_ttl, wait=wait
+        )
+        return await self.add(_task_name(name), list(payloads), options, True if result_ttl is not None else None)
+
+    def job(self, id: str) -> JobHandle[Any]:
+        """Give a handle on a job by its id, to wait for its result; nothing is asked of Redis.
+
+        Example:
+            >>> await queue.job("welcome:ada").result(timeout=5)
+        """
+        return JobHandle(self, _name("id", id), "", keeps=None)
+
+    async def add(
+        self, name: str, payloads: Sequence[Any], options: Options, keeps: bool | None
+    ) -> list[JobHandle[Any]]:
+        """Encode and add jobs: what `Task` and the methods above come down to.
+
+        Args:
+            name: The task's name.
+            payloads: The payloads.
+            options: What the calls ask for.
+            keeps: Whether results are kept, as far as is known here.
+
+        Safe to cancel as `Task.enqueue` is.
+        """
+        session = self.session
+        if options.id is not None and len(payloads) != 1:
+            raise ValueError(f"id {options.id!r} belongs to one job, and {len(payloads)} were given")
+        now = time.time_ns() // 1_000_000
+        limit, depth = self.limits.payload, self.limits.depth
+        override, extras, chosen, delay, due = options.override, options.extras, options.id, options.delay_ms, options.due_ms
+        what = f"{name or 'the job'}: payload"
+        jobs: list[Addition] = []
+        handles: list[JobHandle[Any]] = []
+        for payload in payloads:
+            job_id = chosen or _new_id()
+            envelope = encode(job_id, pack(payload, what=what, depth=depth), now, 0, override, extras)
+            if len(envelope) > limit:
+                raise PayloadRefused(
+                    f"a job of {name!r} has {len(envelope)} bytes, and the limit is {limit}: pass a reference to the data, "
+                    "or raise Limits(payload=...) on the queue and its workers"
+                )
+            jobs.append(Addition(name, envelope, chosen, delay, due))
+            handles.append(JobHandle(self, job_id, name, keeps=keeps))
+        if jobs:
+            news = await session.publisher.add(jobs, wait=options.wait)
+            if chosen is not None:
+                handles[0].new = news[0]
+        return handles
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Open the queue; it connects when it is first used. May be entered again, here or in other tasks of the same loop."""
+        context = open_session(
+            queue=self.name,
+            keys=self.keys,
+            locate=self.locate,
+            relocates=self._embedded,
+            outage_timeout=self._outage_timeout,
+            max_length=self.max_length or 0,
+            keep_ids=self.retention.ids,
+        )
+        session = await context.__aenter__()
+        entered = self._entered.get(None)
+        if entered is None:
+            entered = []
+            self._entered.set(entered)
+        entered.append(_Entered(anyio.get_current_task().id, context, session))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        """Close what this ``async with`` opened; bounded, also when it is cancelled."""
+        entered = self._entered.get([])
+        task = anyio.get_current_task().id
+        mine = next((one for one in reversed(entered) if one.task == task), None)
+        if mine is None:
+            raise RuntimeError(f"queue {self.name!r} is left by a task that did not enter it")
+        entered.remove(mine)
+        return await mine.context.__aexit__(kind, error, traceback)
+
+    @property
+    def session(self) -> Session:
+        """What this queue works with in the running event loop; `NotOpen` outside of its ``async with``."""
+        try:
+            entered = self._entered.get([])
+        except RuntimeError:  # no event loop runs here
+            entered = []
+        if not entered:
+            raise NotOpen(self.name)
+        return entered[0].session
+
+    @property
+    def redis(self) -> Client:
+        """The queue's Redis client, with redis-py's whole command surface; it shares the queue's connection.
+
+        Example:
+            >>> await queue.redis.xlen(queue.keys.stream)
+        """
+        return self.session.client
+
+    def locate(self) -> Address:
+        """Give the server's address; starts an embedded server if none runs there. Blocks, so call it in a thread."""
+        if self._address is not None:
+            return self._address
+        return Address.parse(embedded.resolve(self._url), credential_provider=self._credentials)
+
+    @property
+    def relocates(self) -> bool:
+        """Whether the address must be asked for at every connect."""
+        return self._embedded
+
+    @property
+    def url(self) -> str:
+        """The URL, its password masked."""
+        return self._url if self._address is None else str(self._address)
+
+    def __repr__(self) -> str:
+        return f"<Queue {self.name!r} at {self.url}, {len(self.runnables)} tasks>"
+
+
+def policy_of(
+    *,
+    attempts: int | None,
+    backoff: Backoff | None,
+    timeout: Duration | None,
+    result_ttl: Duration | None,
+    base: Policy | None = None,
+) -> Policy:
+    """Check settings of runs, and fill what is left out from ``base``."""
+    if backoff is not None and not isinstance(backoff, Backoff):
+        raise TypeError(f"backoff must be a Backoff, such as Backoff.fixed(5), not {backoff!r}")
+    given = Policy(
+        attempts=None if attempts is None else at_least("attempts", attempts, 1),
+        backoff=backoff,
+        timeout=optional_seconds("timeout", timeout),
+        result_ttl=optional_seconds("result_ttl", result_ttl),
+    )
+    if base is None:
+        return given
+    return Policy(
+        attempts=given.attempts or base.attempts,
+        backoff=given.backoff or base.backoff,
+        timeout=given.timeout or base.timeout,
+        result_ttl=given.result_ttl or base.result_ttl,
+    )
+
+
+def _name(what: str, value: object) -> str:
+    return name(what, value)
+
+
+def _task_name(value: object) -> str:
+    return "" if value == "" else name("the task's name", value)
+
+
+def _origin(function: Callable[..., Any]) -> tuple[Any, Any]:
+    """Say where a function was written, so that a reloaded module may register its tasks again."""
+    inner = cast("Any", function)
+    return getattr(inner, "__module__", None), getattr(inner, "__qualname__", None)
+
+
+__all__ = ["NO_OPTIONS", "Queue", "TaskDecorator"]

@@ -1,0 +1,591 @@
+"""The worker: one nursery, read from top to bottom.
+
+     reader ── jobs ──▶ runners × N ─┬─ acks ─────▶ ack flusher
+                                     ├─ retries ──▶ retry relocator
+                                     ├─ dead ─────▶ dead-letter relocator
+                                     └─ releases ─▶ release relocator
+     promoter, lease keeper, heartbeat                 events, metrics ◀── notices of all
+
+Data moves from left to right; stopping closes from left to right: the reader stops, what was not begun is handed back, handlers end or
+are cut at the deadline, relocators end because their input ended, and the worker leaves the group when nothing is held.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+import attrs
+from anyio.abc import TaskGroup, TaskStatus
+from anyio.to_thread import run_sync
+from redis.exceptions import RedisError
+
+from ._core.job import Job
+from ._core.keys import CONSUMER_PREFIX, GROUP
+from ._core.runnable import Policy
+from ._redis.client import Client
+from ._redis.tasks import only
+from ._services.branch import Branch, Plan
+from ._services.channels import Jobs
+from ._services.counts import Counts
+from ._services.heartbeat import Heartbeat
+from ._services.patience import Outages, Patience, passes
+from ._services.room import Crew
+from ._services.runners import Runners
+from ._store.inspect import depths
+from .errors import AnyQError, ConfigurationError, RedisUnavailable, WorkerCrashed
+from .metrics.sink import NoSink, Sink
+from .queue import Queue, policy_of
+from .settings import Backoff, Duration, at_least, optional_seconds, seconds
+
+logger = logging.getLogger("anyq.worker")
+
+#: Seconds for which starting waits for Redis.
+_START_PATIENCE = 10.0
+
+#: After the drain's deadline, in seconds: for cancelled handlers to clean up, for the flushes, for the farewell. Together they are
+#: the grace by which leaving a worker may exceed ``drain_timeout``.
+_CLEANUP_GRACE = 1.0
+_FLUSH_GRACE = 2.0
+_FAREWELL_GRACE = 1.0
+
+#: How far apart the looks of `Worker.wait_idle` are, in seconds.
+_FIRST_LOOK, _LONGEST_LOOK = 0.002, 0.05
+
+
+@attrs.frozen(kw_only=True)
+class Statistics:
+    """What a worker has done and is doing.
+
+    Attributes:
+        running: Handlers at work now.
+        buffered: Jobs taken and not yet begun.
+        held: Entries that the server counts as this worker's: begun, not begun, or being settled.
+        started: Runs that began.
+        done: Jobs finished and confirmed by Redis.
+        failed: Runs that raised or timed out.
+        retried: Jobs that were put off, by a failure or `RetryLater`.
+        dead: Jobs given up.
+        released: Jobs handed back.
+        lost: Jobs that were taken over by another worker while held here.
+        late: Outcomes that found their job settled already.
+        parked: Times that a job was put aside because no task had its name.
+        unknown_tasks: The names of those, and how often each came.
+        dropped: Events and observations for which there was no time.
+    """
+
+    running: int
+    buffered: int
+    held: int
+    started: int
+    done: int
+    failed: int
+    retried: int
+    dead: int
+    released: int
+    lost: int
+    late: int
+    parked: int
+    unknown_tasks: dict[str, int]
+    dropped: int
+
+
+@attrs.frozen(kw_only=True)
+class Health:
+    """How a worker is.
+
+    Attributes:
+        ok: Whether it is well and takes jobs.
+        problems: What is wrong, one sentence each.
+        state: ``new``, ``running``, ``draining`` or ``stopped``.
+        heartbeat_age: Seconds since the server last took its heartbeat.
+        stuck: Ids of jobs whose run was cut (by its timeout or the drain) and goes on all the same.
+    """
+
+    ok: bool
+    problems: tuple[str, ...]
+    state: str
+    heartbeat_age: float
+    stuck: tuple[str, ...]
+
+
+class Worker:
+    """Runs the jobs of one or several queues, for as long as its block is open.
+
+    Args:
+        queues: A `Queue`, or several; their tasks must be registered before the worker starts.
+        concurrency: How many jobs run at the same time.
+        threads: How many plain functions run at the same time, each in a thread; ``concurrency``, at most 40, if left out.
+        lease: Seconds after which other workers take over what this one holds when it no longer shows that it lives.
+            It says so four times within; a job may run for as long as it takes.
+        drain_timeout: Seconds that running handlers are given when the worker stops; then they are cancelled and their jobs
+            handed back. The whole exit takes at most this and 4 seconds more.
+        attempts: Runs in total of a job whose task and queue say nothing.
+        backoff: The wait before retries where task and queue say nothing.
+        events: Write the events stream.
+        metrics: A sink of observations (see `anyq.metrics`).
+        unknown_task_grace: Seconds for which a job whose name no task has is parked before it is dead-lettered.
+        prefetch: Jobs taken ahead of the runners at most; what is really taken follows their speed.
+        max_block: Seconds for which a handler may block the event loop before the worker counts as dead.
+        outage_limit: Seconds of Redis trouble after which the worker gives up with `WorkerCrashed`; ``None`` never does.
+
+    Raises:
+        ValueError, TypeError: A setting is wrong; the message names it, its value and what is allowed.
+
+    Entering returns when the worker is ready to take jobs. Leaving drains, also when the block ends by an exception or by cancellation.
+    If the engine fails, the block is cancelled and the error comes out of the ``async with``.
+
+    Example:
+        >>> async with Worker(queue, concurrency=10) as worker:
+        ...     await worker.wait_idle()
+    """
+
+    def __init__(
+        self,
+        queues: Queue | Sequence[Queue],
+        *,
+        concurrency: int = 100,
+        threads: int | None = None,
+        lease: Duration = 4.0,
+        drain_timeout: Duration = 30.0,
+        attempts: int = 5,
+        backoff: Backoff | None = None,
+        events: bool = True,
+        metrics: Sink | None = None,
+        unknown_task_grace: Duration = 3600.0,
+        prefetch: int | None = None,
+        max_block: Duration = 30.0,
+        outage_limit: Duration | None = None,
+    ) -> None:
+        self.queues: tuple[Queue, ...] = (queues,) if isinstance(queues, Queue) else tuple(queues)
+        if not self.queues or not all(isinstance(queue, Queue) for queue in self.queues):
+            raise TypeError(f"queues must be a Queue or several, not {queues!r}")
+        if len({(queue.url, queue.prefix, queue.name) for queue in self.queues}) < len(self.queues):
+            raise ValueError("queues names the same queue twice")
+        self.concurrency: int = at_least("concurrency", concurrency, 1, 100_000)
+        self._threads = min(self.concurrency, 40) if threads is None else at_least("threads", threads, 1)
+        self.lease: float = seconds("lease", lease, zero=False)
+        if self.lease < 1:
+            raise ValueError(f"lease must be at least 1 second, not {lease!r}: four heartbeats fall into it")
+        self.drain_timeout: float = seconds("drain_timeout", drain_timeout)
+        self._policy = policy_of(
+            attempts=attempts, backoff=backoff or Backoff.exponential(), timeout=None, result_ttl=None
+        )
+        self._events = bool(events)
+        self._metrics = None if metrics is None or isinstance(metrics, NoSink) else metrics
+        if self._metrics is not None and not isinstance(self._metrics, Sink):
+            raise TypeError(f"metrics must have observe(observations), and {metrics!r} has not")
+        self._grace = seconds("unknown_task_grace", unknown_task_grace)
+        self._prefetch = max(64, 4 * self.concurrency) if prefetch is None else at_least("prefetch", prefetch, 0)
+        self._max_block = seconds("max_block", max_block, zero=False)
+        self._outage_limit = optional_seconds("outage_limit", outage_limit)
+        self.name: str = CONSUMER_PREFIX.decode() + os.urandom(8).hex()
+
+        self._state = "new"
+        self._host: TaskGroup | None = None
+        self._stop_asked: anyio.Event | None = None
+        self._stopped: anyio.Event | None = None
+        self._drain_scope = anyio.CancelScope()
+        self._drain_timeout = self.drain_timeout
+        self._crash: BaseException | None = None
+        self._crew = Crew(self.concurrency)
+        self._counts = Counts()
+        self._runners: Runners | None = None
+        self._branches: list[Branch] = []
+        self._heartbeats: list[Heartbeat] = []
+        self._outages = Outages(f"worker {self.name}")
+        self.unfinished: list[Job] = []
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Start, and return when the worker is ready to take jobs.
+
+        Raises:
+            RedisUnavailable: Redis could not be reached within ten seconds.
+            ConfigurationError: The server refuses what a worker needs; the message says what to do.
+        """
+        if self._state != "new":
+            raise RuntimeError("a Worker is entered once: make another one")
+        self._stop_asked, self._stopped = anyio.Event(), anyio.Event()
+        self._host = anyio.create_task_group()
+        await self._host.__aenter__()
+        try:
+            await self._host.start(self._live)
+        except BaseException as error:
+            await self._leave(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        """Drain and leave, within ``drain_timeout`` and 4 seconds, also when cancelled."""
+        self.stop()
+        return await self._leave(kind, error, traceback)
+
+    async def run(self, *, task_status: TaskStatus[Self] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Work until `stop` is called or this is cancelled: ``async with`` for programs that have nothing else to do.
+
+        Args:
+            task_status: Told when the worker is ready to take jobs, for ``await nursery.start(worker.run)``.
+
+        Safe to cancel: cancelling it drains.
+        """
+        async with self:
+            assert self._stopped is not None
+            task_status.started(self)
+            await self._stopped.wait()
+
+    def stop(self, *, drain_timeout: Duration | None = None) -> None:
+        """Begin the drain, from anywhere in the event loop; or make the one under way shorter.
+
+        Args:
+            drain_timeout: Seconds that running handlers are given from now on, instead of the worker's setting; 0 cancels
+                them at once.
+        """
+        if drain_timeout is not None:
+            self._drain_timeout = seconds("drain_timeout", drain_timeout)
+            if self._state == "draining":
+                deadline = anyio.current_time() + self._drain_timeout
+                self._drain_scope.deadline = min(self._drain_scope.deadline, deadline)
+        if self._stop_asked is not None:
+            self._stop_asked.set()
+
+    # -- how it is doing ------------------------------------------------------------------------------------------
+
+    async def wait_idle(self) -> None:
+        """Wait until the queues are empty: nothing ready, nothing delayed that is due, nothing in any worker's hands.
+
+        Delayed jobs whose time has not come, retries among them, are not waited for. Returns early when the worker stops. Safe to cancel.
+
+        Raises:
+            RedisUnavailable: Redis was away for longer than ``outage_limit``.
+        """
+        assert self._stopped is not None, "the worker was not started"
+        patience = Patience("wait_idle", self._outages, limit=self._outage_limit)
+        pause = _FIRST_LOOK
+        while not self._stopped.is_set():
+            if not any(len(branch.ledger) for branch in self._branches):
+                for branch, queue in zip(self._branches, self.queues, strict=True):
+                    found = await patience(lambda: depths(branch.client, queue.keys))  # noqa: B023
+                    if found.ready or found.due:
+                        break
+                else:
+                    return
+            with anyio.move_on_after(pause):
+                await self._stopped.wait()
+            pause = min(pause * 2, _LONGEST_LOOK)
+
+    def statistics(self) -> Statistics:
+        """Give the numbers of this moment."""
+        unknown: dict[str, int] = {}
+        for branch in self._branches:
+            for name, times in branch.home.unknown.items():
+                unknown[name] = unknown.get(name, 0) + times
+        return Statistics(
+            running=len(self._runners.running) if self._runners else 0,
+            buffered=sum(branch.home.room.buffered for branch in self._branches),
+            held=sum(len(branch.ledger) for branch in self._branches),
+            unknown_tasks=unknown,
+            dropped=sum(branch.bulletin.dropped for branch in self._branches),
+            **attrs.asdict(self._counts),
+        )
+
+    def health(self) -> Health:
+        """Say how the worker is: what a readiness probe wants to know."""
+        problems: list[str] = []
+        age = max((heartbeat.age for heartbeat in self._heartbeats), default=math.inf)
+        if self._state != "running":
+            problems.append(f"the worker is {self._state}")
+        if self._state == "running" and age > self.lease:
+            problems.append(f"Redis took no heartbeat for {age:.1f} s")
+        if self._outages.troubled:
+            problems.append(f"Redis is in trouble: {self._outages.last_error}")
+        stuck = tuple(
+            runner.job.id
+            for runner in (self._runners.running if self._runners else ())
+            if runner.job is not None and runner.job.cancelled
+        )
+        if stuck:
+            problems.append(f"{len(stuck)} runs ignore that they were cut")
+        return Health(
+            ok=not problems, problems=tuple(problems), state=self._state, heartbeat_age=age, stuck=stuck
+        )
+
+    def __repr__(self) -> str:
+        names = ", ".join(repr(queue.name) for queue in self.queues)
+        return f"<Worker {self.name} of {names}, {self._state}, concurrency {self.concurrency}>"
+
+    # -- the nursery ----------------------------------------------------------------------------------------------
+
+    async def _live(self, *, task_status: TaskStatus[None]) -> None:
+        """Start, work, drain. Shielded from the moment when something can be held; the shield ends with the drain's deadline."""
+        assert self._stop_asked is not None and self._stopped is not None
+        jobs = Jobs()
+        try:
+            with anyio.CancelScope() as engine:
+                async with AsyncExitStack() as connections:
+                    self._runners = Runners(self._crew, jobs, self._threads)
+                    try:
+                        await self._open(connections, jobs)
+                        engine.shield = True
+                        self._state = "running"
+                        async with anyio.create_task_group() as nursery:
+                            nursery.start_soon(self._pulse, name="pulse")
+                            duties = self._start(nursery)
+                            logger.info("%r is ready", self)
+                            task_status.started()
+                            await self._stop_asked.wait()
+                            await self._drain(duties, jobs)
+                            nursery.cancel_scope.cancel()
+                    finally:
+                        # Only now: while a handler that ignores its cancellation is still at work, its job must stay ours.
+                        for heartbeat in self._heartbeats:
+                            heartbeat.stop()
+                        for branch in self._branches:
+                            branch.close()
+                        jobs.close()
+        finally:
+            self._state = "stopped"
+            self._stopped.set()
+        if self._crash is not None:
+            raise self._crash
+
+    async def _open(self, connections: AsyncExitStack, jobs: Jobs) -> None:
+        """Connect, look whether the server is fit, and say that this worker lives, before it can hold anything."""
+        assert self._runners is not None
+        patience = Patience("starting", self._outages, limit=_START_PATIENCE)
+        for queue in self.queues:
+            await connections.enter_async_context(queue)
+            session = queue.session
+            await patience(session.client.connect)
+            capabilities = await patience(session.client.capabilities)
+            reading = await connections.enter_async_context(
+                Client(session.address, locate=queue.locate if queue.relocates else None)
+            )
+            heartbeat = Heartbeat(
+                queue.locate, [queue.keys.heartbeat(self.name.encode())], self.lease, self._max_block
+            )
+            self._heartbeats.append(heartbeat)
+            branch = Branch(
+                self._plan(queue),
+                client=session.client,
+                reading=reading,
+                subscriber=session.subscriber,
+                xackdel=capabilities.xackdel,
+                heartbeat=heartbeat,
+                outages=self._outages,
+                outage_limit=self._outage_limit,
+                crew=self._crew,
+                counts=self._counts,
+                jobs=jobs,
+                revoke=self._runners.revoke,
+            )
+            self._branches.append(branch)
+            await patience(branch.prepare)
+            await patience(lambda: _first_beat(heartbeat))  # noqa: B023
+            heartbeat.start()
+
+    def _plan(self, queue: Queue) -> Plan:
+        policy = Policy(
+            attempts=queue.policy.attempts or self._policy.attempts,
+            backoff=queue.policy.backoff or self._policy.backoff,
+            timeout=queue.policy.timeout,
+            result_ttl=queue.policy.result_ttl,
+        )
+        return Plan(
+            queue=queue.name,
+            keys=queue.keys,
+            tasks=queue.runnables,
+            fallback=queue.fallback_runnable,
+            policy=policy,
+            limits=queue.limits,
+            retention=queue.retention,
+            grace=self._grace,
+            consumer=self.name.encode(),
+            events=self._events,
+            metrics=self._metrics,
+            prefetch=self._prefetch,
+        )
+
+    def _start(self, nursery: TaskGroup) -> _Duties:
+        """Start all services, downstream first: who receives is there before anybody sends."""
+        assert self._runners is not None
+        duties = _Duties()
+        for branch in self._branches:
+            for name, service in branch.observers.items():
+                duties.observers.append(self._begin(nursery, name, service))
+            for name, service in branch.relocators.items():
+                duties.relocators.append(self._begin(nursery, name, service))
+            for name, service in branch.upkeep.items():
+                duties.upkeep.append(self._begin(nursery, name, service))
+        duties.runners = self._begin(nursery, "runners", self._runners.run)
+        for branch in self._branches:
+            self._begin(nursery, "reader", branch.reader.run)
+        return duties
+
+    def _begin(self, nursery: TaskGroup, name: str, service: Callable[[], Awaitable[None]]) -> _Duty:
+        duty = _Duty(anyio.Event(), anyio.CancelScope())
+
+        async def guarded() -> None:
+            try:
+                with duty.scope:
+                    await service()
+            except Exception as error:
+                self._crashed(name, error)
+            finally:
+                duty.ended.set()
+
+        nursery.start_soon(guarded, name=f"anyq {name}")
+        return duty
+
+    def _crashed(self, name: str, error: Exception) -> None:
+        """A service ended by an error: drain what can be drained, then raise it."""
+        logger.error("the worker's %s failed; the worker stops", name, exc_info=error)
+        if self._crash is None:
+            # In a task group of a service the error stands alone; what comes out is the error itself.
+            bare = only(error)
+            if isinstance(bare, AnyQError | RedisError):
+                self._crash = WorkerCrashed(name, str(bare))
+                self._crash.__cause__ = bare
+            else:
+                self._crash = bare
+        assert self._host is not None
+        self.stop()
+        self._host.cancel_scope.cancel()  # the block's body; this nursery is shielded and drains
+
+    async def _pulse(self) -> None:
+        """Show the heartbeat's thread that the event loop turns."""
+        pause = min(1.0, self._max_block / 4, self.lease / 8)
+        while True:
+            for heartbeat in self._heartbeats:
+                heartbeat.tick()
+            await anyio.sleep(pause)
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    async def _drain(self, duties: _Duties, jobs: Jobs) -> None:
+        """Stop, drain, cut; from left to right, each step bounded."""
+        assert self._runners is not None and duties.runners is not None
+        self._state = "draining"
+        self._drain_scope = anyio.CancelScope(deadline=anyio.current_time() + self._drain_timeout)
+        logger.info("%r stops: %d handlers are at work", self, len(self._runners.running))
+
+        # 1. Nothing new is taken, and what was not begun goes back at once: another worker starts it immediately.
+        async with anyio.create_task_group() as readers:
+            for branch in self._branches:
+                branch.stop_watching()
+                readers.start_soon(branch.reader.stop, branch.client)
+        for branch in self._branches:
+            branch.reader.close()
+        jobs.send.close()
+        self._runners.release_unstarted()
+
+        # 2. Handlers end by themselves, or are cancelled at the deadline; leases are kept meanwhile.
+        with self._drain_scope:
+            await duties.runners.ended.wait()
+        if not duties.runners.ended.is_set():
+            self._runners.cut("shutdown")
+            if not await _within(_CLEANUP_GRACE, duties.runners.ended):
+                for job in self._runners.abandon():
+                    logger.error("%r: its thread ignores that it was cut; it is abandoned", job)
+                await _within(0.2, duties.runners.ended)
+
+        # 3. Outcomes reach Redis: the relocators end because their input ended.
+        if duties.runners.ended.is_set():
+            for branch in self._branches:
+                branch.outcomes.end()
+        with anyio.move_on_after(_FLUSH_GRACE):
+            for duty in duties.relocators:
+                await duty.ended.wait()
+        for duty in duties.relocators:
+            duty.scope.cancel()
+
+        # 4. Nothing may be delivered to us any more, and nothing may be left in our name.
+        for branch in self._branches:
+            await branch.reading.close()
+        with anyio.move_on_after(_FAREWELL_GRACE):
+            for branch in self._branches:
+                await branch.resign()
+                if not await self._depart(branch):
+                    logger.error("%s: %d jobs are left in this worker's name", branch.queue, len(branch.ledger))
+        for duty in duties.upkeep:
+            duty.scope.cancel()
+        self.unfinished = [job for branch in self._branches for job in branch.ledger.jobs()]
+
+        # 5. Events close last.
+        for branch in self._branches:
+            branch.bulletin.end()
+        with anyio.move_on_after(_FAREWELL_GRACE):
+            for duty in duties.observers:
+                await duty.ended.wait()
+        for duty in duties.observers:
+            duty.scope.cancel()
+        if not duties.runners.ended.is_set():
+            logger.error(
+                "these handlers ignore their cancellation, and the worker cannot leave before they end: %s",
+                ", ".join(repr(runner.job) for runner in self._runners.running),
+            )
+
+    async def _depart(self, branch: Branch) -> bool:
+        try:
+            return await branch.depart()
+        except (AnyQError, RedisError) as error:
+            logger.warning("%s: could not say good-bye to Redis: %s", branch.queue, error)
+            return False
+
+    async def _leave(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        """Wait for the engine. What comes out is what was raised, not groups of it."""
+        assert self._host is not None
+        try:
+            return await self._host.__aexit__(kind, error, traceback)
+        except BaseExceptionGroup as group:
+            others = group if error is None else group.split(lambda one: one is error)[1]
+            if others is None:
+                return False
+            raise only(others) from error
+
+
+@attrs.define
+class _Duty:
+    """A service at work: when it has ended, and how to end it."""
+
+    ended: anyio.Event
+    scope: anyio.CancelScope
+
+
+@attrs.define
+class _Duties:
+    """The services, by the step of the drain that ends them."""
+
+    runners: _Duty | None = None
+    relocators: list[_Duty] = attrs.field(factory=list)
+    upkeep: list[_Duty] = attrs.field(factory=list)
+    observers: list[_Duty] = attrs.field(factory=list)
+
+
+async def _within(grace: float, event: anyio.Event) -> bool:
+    with anyio.move_on_after(grace):
+        await event.wait()
+    return event.is_set()
+
+
+async def _first_beat(heartbeat: Heartbeat) -> None:
+    """Beat once, in a thread, with the errors of the transport."""
+    try:
+        await run_sync(heartbeat.beat, abandon_on_cancel=True)
+    except (RedisError, OSError) as error:
+        if isinstance(error, AnyQError) or not isinstance(error, OSError | ConnectionError | TimeoutError):
+            raise
+        raise RedisUnavailable(f"the first heartbeat failed: {error}") from error
+
+
