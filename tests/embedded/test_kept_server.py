@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -163,4 +164,7 @@ if sys.platform == "linux":  # elsewhere a server whose supervisor is killed goe
 
 def parent_of(pid: int) -> int:
     """The supervisor of a server."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    stat = Path(f"/proc/{pid}/stat")
+    if stat.exists():
+        return int(stat.read_text().rpartition(")")[2].split()[1])
+    return int(subprocess.check_output(["ps", "-o", "ppid=", "-p", str(pid)]))

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-import redis
 from tests.embedded.users import Watch, wait_until_nobody_serves
 
+import redis
 from anyq.embedded import EmbeddedServer, resolve
 from anyq.errors import ConfigurationError, RedisUnavailable
 
@@ -123,6 +123,12 @@ def test_a_failed_start_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(RedisUnavailable):
         EmbeddedServer(arguments=("--no-such-option", "1")).start()
     assert [path.name for path in tmp_path.iterdir() if path.name != f"anyq-{os.geteuid()}"] == []
+
+
+def test_a_frozen_application_does_not_start_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.frozen", True, raising=False)
+    with pytest.raises(ConfigurationError, match="give its URL"):
+        EmbeddedServer().start()
 
 
 def test_a_long_log_is_put_aside(tmp_path: Path) -> None:

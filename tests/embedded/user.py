@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import redis
-
 from anyq.embedded import resolve
 from anyq.errors import AnyQError
 
@@ -80,7 +79,7 @@ def server_pid(url: str) -> int:
 
 def has_children() -> bool:
     try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        os.waitpid(-1, os.WNOHANG)
     except ChildProcessError:
         return False
     return True

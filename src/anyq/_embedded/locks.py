@@ -10,6 +10,9 @@ from pathlib import Path
 
 from ..errors import RedisUnavailable
 
+_exclusive: set[int] = set()
+"""What this process holds for the moment. A child that another thread forks just now must not go on holding it."""
+
 
 def take(
     path: Path, *, shared: bool, seconds: float, waiting_for: str, unless: Callable[[], bool] | None = None
@@ -26,7 +29,7 @@ def take(
         unless: Give up, without an error, as soon as this says so.
 
     Returns:
-        The open file descriptor that holds the lock (closing it lets go), or -1 when ``unless`` came true.
+        The open file descriptor that holds the lock until `release`, or -1 when ``unless`` came true.
 
     Raises:
         RedisUnavailable: Somebody else held it all the time.
@@ -44,6 +47,8 @@ def take(
             except BlockingIOError:
                 pass
             else:
+                if not shared:
+                    _exclusive.add(descriptor)
                 return descriptor
             if unless is not None and unless():
                 os.close(descriptor)
@@ -64,4 +69,19 @@ def held(path: Path, *, seconds: float, waiting_for: str) -> Generator[None]:
     try:
         yield
     finally:
-        os.close(descriptor)
+        release(descriptor)
+
+
+def release(descriptor: int) -> None:
+    """Let go of what `take` returned; a program that inherited it goes on holding it."""
+    _exclusive.discard(descriptor)
+    os.close(descriptor)
+
+
+def _after_fork() -> None:
+    while _exclusive:
+        os.close(_exclusive.pop())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import attrs
 
-from ..errors import RedisUnavailable
+from ..errors import ConfigurationError, RedisUnavailable
 from . import locks
 from .directory import SOCKET, Directory
 from .program import find_program
@@ -122,11 +122,14 @@ def use(
             seconds=STARTING + LOADING + ENDING,
             waiting_for="another process is starting the server",
         ):
-            if is_listening(directory.socket):
-                return users, None
-            return users, start(directory, program or find_program(), arguments, discard=discard)
+            process = None
+            if not is_listening(directory.socket):
+                process = start(directory, program or find_program(), arguments, discard=discard)
+            if process is None:
+                _wait_while_it_loads(directory.socket)  # its starter may have been killed before it could
+            return users, process
     except BaseException:
-        os.close(users)
+        locks.release(users)
         if discard:
             shutil.rmtree(directory.path, ignore_errors=True)
         raise
@@ -160,7 +163,7 @@ def start(directory: Directory, program: Path, arguments: Sequence[str], *, disc
         said_before = _trim_log(directory.log)
         process = _launch(directory, program, arguments, lock, discard=discard)
     finally:
-        os.close(lock)  # the server has it now
+        locks.release(lock)  # the server has it now
     try:
         _wait_until_it_answers(process, directory, program, said_before)
     except BaseException:
@@ -172,6 +175,11 @@ def start(directory: Directory, program: Path, arguments: Sequence[str], *, disc
 def _launch(
     directory: Directory, program: Path, arguments: Sequence[str], lock: int, *, discard: bool
 ) -> Process:
+    if getattr(sys, "frozen", False):  # sys.executable is the application: it would start itself again
+        raise ConfigurationError(
+            "embedded:// needs a Python interpreter to watch over its server, and a frozen application has none: "
+            "start redis-server by other means and give its URL"
+        )
     supervisor = Path(__file__).with_name("supervisor.py")
     ending = "discard" if discard else "keep"
     command = [sys.executable, "-I", "-S", str(supervisor), ending, str(program), *arguments]
@@ -225,6 +233,12 @@ def _wait_until_it_answers(process: Process, directory: Directory, program: Path
                 f"its log ends:\n{_tail(directory.log, said_before)}"
             )
         answer = _ping(directory.socket)
+
+
+def _wait_while_it_loads(path: Path) -> None:
+    until = time.monotonic() + LOADING
+    while _ping(path).startswith(b"-LOADING") and time.monotonic() < until:
+        time.sleep(0.005)
 
 
 def _ping(path: Path) -> bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import attrs
 
+from . import locks
 from .directory import Directory, prepare, temporary
 from .process import DURABLE, IN_MEMORY, is_listening
 from .process import use as use_server
@@ -64,7 +65,7 @@ def _join(path: str, use: _Use) -> Path:
     # Only now the old one: it may belong to a directory that somebody removed, whose server ends with it.
     before, use.lock = use.lock, users
     if before >= 0:
-        os.close(before)
+        locks.release(before)
     use.home, use.socket = home, home.socket
     return use.socket
 
@@ -73,7 +74,7 @@ def _after_fork() -> None:
     """The child shares the parent's open files: of a kept server it is a user too, a private one is not its own."""
     private = _uses.pop(PRIVATE, None)
     if private is not None and private.lock >= 0:
-        os.close(private.lock)
+        locks.release(private.lock)
     for use in _uses.values():
         use.guard = threading.Lock()
 

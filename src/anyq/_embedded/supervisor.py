@@ -35,12 +35,16 @@ def main(ending: str, command: list[str]) -> None:
     # half of the standard library.
     _signal = __import__("_signal")
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+    users = os.open("users.lock", os.O_RDWR | os.O_CREAT, 0o600)  # now: the directory may be gone later
     me = os.getpid()
     server = os.fork()
     if not server:
         become_the_server(command, me)
-    os.write(report, b"%d\n" % server)
-    supervise(server, ending)
+    try:  # noqa: SIM105 - contextlib is not loaded here
+        os.write(report, b"%d\n" % server)
+    except BrokenPipeError:
+        pass  # the starter was killed meanwhile; its server has to be ended all the same
+    supervise(server, users, ending)
 
 
 def become_the_server(command: list[str], supervisor: int) -> None:
@@ -67,7 +71,7 @@ def die_with(supervisor: int) -> None:
         os._exit(1)
 
 
-def supervise(server: int, ending: str) -> None:
+def supervise(server: int, users: int, ending: str) -> None:
     import shutil
     import signal
     import threading
@@ -85,7 +89,7 @@ def supervise(server: int, ending: str) -> None:
                 os.kill(server, number)
 
     def end_when_unused() -> None:
-        fcntl.flock(os.open("users.lock", os.O_RDWR | os.O_CREAT, 0o600), fcntl.LOCK_EX)
+        fcntl.flock(users, fcntl.LOCK_EX)
         unused.set()
         if ending == "keep":
             tell(signal.SIGTERM)
