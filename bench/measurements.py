@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 PRELOADED = 50_000
-BATCHED = 50_000
+BATCHED = 200_000
 ONE_BY_ONE = 10_000
 SAMPLES = 500
 COUNTED = 20_000
