@@ -182,7 +182,7 @@ class Worker:
         if self._metrics is not None and not isinstance(self._metrics, Sink):
             raise TypeError(f"metrics must have observe(observations), and {metrics!r} has not")
         self._grace = seconds("unknown_task_grace", unknown_task_grace)
-        self._prefetch = max(64, 4 * self.concurrency) if prefetch is None else at_least("prefetch", prefetch, 0)
+        self._prefetch = max(1000, 2 * self.concurrency) if prefetch is None else at_least("prefetch", prefetch, 0)
         self._max_block = seconds("max_block", max_block, zero=False)
         self._outage_limit = optional_seconds("outage_limit", outage_limit)
         self.name: str = CONSUMER_PREFIX.decode() + os.urandom(8).hex()

@@ -52,14 +52,12 @@ def admit(queue: str, lane: bytes, entry: bytes, fields: Sequence[bytes] | None,
     data = name = None
     lost = 0
     if fields:
-        for index in range(0, len(fields) - 1, 2):
-            field = fields[index]
-            if field == b"d":
-                data = fields[index + 1]
-            elif field == b"n":
-                name = fields[index + 1]
-            elif field == b"l":
-                lost = _count(fields[index + 1])
+        if fields[0] == b"d" and (len(fields) == 2 or (len(fields) == 4 and fields[2] == b"n")):
+            # As every program writes it: the path of every job.
+            data = fields[1]
+            name = fields[3] if len(fields) == 4 else None
+        else:
+            data, name, lost = _search(fields)
     if data is None:
         return Spoiled(lane, entry, "malformed", "no field 'd'", fields=tuple(fields or ()), lost=lost, home=home)
     if len(data) > limit:
@@ -73,6 +71,12 @@ def admit(queue: str, lane: bytes, entry: bytes, fields: Sequence[bytes] | None,
     except UnicodeDecodeError:
         return Spoiled(lane, entry, "decode_failed", "the name is not valid UTF-8", data, name or b"", lost=lost, home=home)
     return Job(queue, job_id, text, failed + lost + 1, created_ms, override, extras, body, lane, entry, lost, home)
+
+
+def _search(fields: Sequence[bytes]) -> tuple[bytes | None, bytes | None, int]:
+    """Find the envelope, the name and the lost deliveries, wherever they are."""
+    found = dict(zip(fields[::2], fields[1::2], strict=False))
+    return found.get(b"d"), found.get(b"n"), _count(found.get(b"l", b""))
 
 
 def _count(value: bytes) -> int:

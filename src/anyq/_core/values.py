@@ -20,6 +20,10 @@ _SCALARS = frozenset({str, int, float, bool, bytes, type(None)})
 _CONTAINERS = (dict, list, tuple)
 
 _pack = msgpack.Packer(use_bin_type=True).pack
+_unpack = msgpack.unpackb
+
+#: What decoding hostile bytes can raise.
+_BROKEN = (ValueError, TypeError, OverflowError, RecursionError, MemoryError)
 
 
 class Undecodable(Exception):
@@ -91,9 +95,14 @@ def unpack(data: bytes, *, depth: int = DEPTH) -> Any:
     Raises:
         Undecodable: It is not one, or it is nested too deeply.
     """
-    value, rest = unpack_first(data, depth=depth)
-    if rest:
-        raise Undecodable(f"{len(rest)} bytes follow the value")
+    try:
+        value = _unpack(data, max_ext_len=0)
+    except msgpack.ExtraData as extra:
+        raise Undecodable(f"{len(extra.extra)} bytes follow the value") from None
+    except _BROKEN as error:
+        raise _undecodable(error) from None
+    if len(data) > depth and type(value) not in _SCALARS:
+        _require_depth(value, depth)
     return value
 
 
@@ -105,14 +114,18 @@ def unpack_first(data: bytes, *, depth: int = DEPTH) -> tuple[Any, bytes]:
     """
     rest = b""
     try:
-        value = msgpack.unpackb(data, max_ext_len=0)
+        value = _unpack(data, max_ext_len=0)
     except msgpack.ExtraData as extra:
         value, rest = extra.unpacked, bytes(extra.extra)
-    except (ValueError, TypeError, OverflowError, RecursionError, MemoryError) as error:
-        raise Undecodable(f"{type(error).__name__}: {str(error)[:200]}") from None
+    except _BROKEN as error:
+        raise _undecodable(error) from None
     if len(data) > depth and type(value) not in _SCALARS:
         _require_depth(value, depth)
     return value, rest
+
+
+def _undecodable(error: Exception) -> Undecodable:
+    return Undecodable(f"{type(error).__name__}: {str(error)[:200]}")
 
 
 def _require_depth(root: Any, depth: int) -> None:

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 #: Notices that may wait to be written, and observations to be taken: more are dropped and counted, so that
 #: observability never slows a job.
-_NOTICES = 20_000
+_NOTICES = 50_000
 
 
 class Channel(Generic[T]):

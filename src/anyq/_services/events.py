@@ -15,7 +15,7 @@ from .channels import Bulletin
 
 logger = logging.getLogger("anyq.events")
 
-_LARGEST_BATCH = 500
+_LARGEST_BATCH = 4000
 
 
 class Events:
@@ -36,8 +36,8 @@ class Events:
                 replies = await events.append(self._client, self._keys, batch, self._keep)
                 refused = [reply for reply in replies if isinstance(reply, Exception)]
             except (RedisUnavailable, RedisError) as error:
-                refused = [error] * len(batch)
-            self._bulletin.dropped += len(refused)
+                replies = refused = [error]
+            self._bulletin.dropped += len(batch) * len(refused) // len(replies)
             if bool(refused) != self._failing:
                 self._failing = bool(refused)
                 if refused:

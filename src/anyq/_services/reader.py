@@ -31,6 +31,9 @@ _BLOCK_MS = 1000
 #: Entries of one read at most: a reply of bounded size, and a bounded pause of the loop to take it in.
 _LARGEST_READ = 500
 
+#: Bytes of one read, judged by the size of what came last: large jobs are read in small numbers.
+_LARGEST_READ_BYTES = 8 * 1024 * 1024
+
 #: Seconds between two comparisons of the server's view with the ledger.
 _RECONCILE_EVERY = 5.0
 
@@ -94,6 +97,7 @@ class Reader:
         self._generation = -1
         self._reconciled_at = 0.0
         self._busy = False
+        self._weight = 1.0
 
     async def run(self) -> None:
         """Read until `stop`."""
@@ -135,7 +139,7 @@ class Reader:
             self._reconciled_at = now
             if self._stopping:
                 return
-        await self._patience(lambda: self._read(min(room, _LARGEST_READ)))
+        await self._patience(lambda: self._read(min(room, _LARGEST_READ, int(_LARGEST_READ_BYTES / self._weight) + 1)))
 
     async def _read(self, count: int) -> None:
         if self._stopping:
@@ -145,7 +149,7 @@ class Reader:
             deliveries = await self._consuming.read(count, _BLOCK_MS)
         finally:
             self._blocked = False
-        taken = 0
+        taken = weight = 0
         for lane, entries in deliveries:
             taken += len(entries)
             held = self._ledger.lanes[lane]
@@ -155,10 +159,12 @@ class Reader:
                 if isinstance(job, Spoiled):
                     self._outcomes.dead.send.send_nowait(job)
                 else:
+                    weight += len(job.body)
                     self._room.buffered += 1
                     self._jobs.send_nowait(job)
         if taken:
             self._busy = True
+            self._weight = max(1.0, weight / taken)
             if self._bulletin.metrics:
                 self._bulletin.observe(ReaderBatch(queue=self._queue, size=taken))
         elif self._busy:

@@ -27,10 +27,9 @@ class Reconciling:
             after = b"-"
             while entries := await self._consuming.pending(lane, after):
                 unknown = [entry for entry in entries if entry not in held]
-                if unknown:
-                    logger.warning(
-                        "%s: %d entries were delivered into a lost reply; handing them back", self._queue, len(unknown)
-                    )
-                    handed_back += sum(await self._settling.hand_back(lane, unknown))
+                # Some of them may have been settled since the server answered; handing those back does nothing.
+                handed_back += sum(await self._settling.hand_back(lane, unknown)) if unknown else 0
                 after = b"(" + entries[-1]
+        if handed_back:
+            logger.warning("%s: %d entries were delivered into a lost reply; handed back", self._queue, handed_back)
         return handed_back

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import hiredis
-
 from .._core.keys import Keys
-from .._redis.client import Client
+from .._redis.client import Argument, Client
+from . import scripts
+
+#: Events in one script: a bounded time in which the server serves nobody else.
+_IN_ONE_SCRIPT = 250
 
 
-async def append(client: Client, keys: Keys, events: Sequence[Sequence[bytes | str | int]], keep: int) -> list[Any]:
-    """Write events, each a row of fields and values, in one write; error replies are elements."""
-    key = keys.events
-    packed = b"".join(
-        [hiredis.pack_command((b"XADD", key, b"MAXLEN", b"~", keep, b"*", *event)) for event in events]
-    )
-    return await client.call_packed(packed, len(events))
+async def append(client: Client, keys: Keys, events: Sequence[Sequence[Argument]], keep: int) -> list[Any]:
+    """Write events, each a row of fields and values, in one write; error replies are elements, one per script."""
+    calls = []
+    for start in range(0, len(events), _IN_ONE_SCRIPT):
+        args: list[Argument] = [keep]
+        for event in events[start : start + _IN_ONE_SCRIPT]:
+            args.append(len(event))
+            args += event
+        calls.append(((keys.events,), args))
+    return await client.run_many(scripts.APPEND, calls)
