@@ -15,32 +15,27 @@ Layers, each importing only from those above it:
 
 from ._core.job import Job as Job
 from .context import current_job as current_job
-from .errors import (
-    AnyQError as AnyQError,
-    ConfigurationError as ConfigurationError,
-    ConnectionLost as ConnectionLost,
-    JobFailed as JobFailed,
-    NotOpen as NotOpen,
-    PayloadRefused as PayloadRefused,
-    QueueFull as QueueFull,
-    RedisUnavailable as RedisUnavailable,
-    ReplyTimeout as ReplyTimeout,
-    ResultsDisabled as ResultsDisabled,
-    RetryLater as RetryLater,
-    ServerNotFound as ServerNotFound,
-    Unrecoverable as Unrecoverable,
-    WorkerCrashed as WorkerCrashed,
-)
+from .errors import AnyQError as AnyQError
+from .errors import ConfigurationError as ConfigurationError
+from .errors import ConnectionLost as ConnectionLost
+from .errors import JobFailed as JobFailed
+from .errors import NotOpen as NotOpen
+from .errors import PayloadRefused as PayloadRefused
+from .errors import QueueFull as QueueFull
+from .errors import RedisUnavailable as RedisUnavailable
+from .errors import ReplyTimeout as ReplyTimeout
+from .errors import ResultsDisabled as ResultsDisabled
+from .errors import RetryLater as RetryLater
+from .errors import ServerNotFound as ServerNotFound
+from .errors import Unrecoverable as Unrecoverable
+from .errors import WorkerCrashed as WorkerCrashed
 from .handles import JobHandle as JobHandle
 from .queue import Queue as Queue
-from .settings import (
-    Backoff as Backoff,
-    Limits as Limits,
-    Retention as Retention,
-)
-from .tasks import Call as Call, Task as Task
-from .worker import (
-    Health as Health,
-    Statistics as Statistics,
-    Worker as Worker,
-)
+from .settings import Backoff as Backoff
+from .settings import Limits as Limits
+from .settings import Retention as Retention
+from .tasks import Call as Call
+from .tasks import Task as Task
+from .worker import Health as Health
+from .worker import Statistics as Statistics
+from .worker import Worker as Worker

@@ -18,7 +18,9 @@ class NotOpen(AnyQError, RuntimeError):
     """A queue was used outside of its ``async with`` block."""
 
     def __init__(self, queue: str) -> None:
-        super().__init__(f"queue {queue!r} is not open here: use it inside 'async with queue:' (or a Worker that has it)")
+        super().__init__(
+            f"queue {queue!r} is not open here: use it inside 'async with queue:' (or a Worker that has it)"
+        )
         self.queue = queue
 
 

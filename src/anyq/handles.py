@@ -36,14 +36,16 @@ class JobHandle(Generic[R_co]):
 
     __slots__ = ("_keeps", "_queue", "id", "name", "new")
 
-    def __init__(self, queue: Queue, job_id: str, name: str, *, new: bool = True, keeps: bool | None = None) -> None:
+    def __init__(
+        self, queue: Queue, job_id: str, name: str, *, new: bool = True, keeps: bool | None = None
+    ) -> None:
         self._queue = queue
         self.id: str = job_id
         self.name: str = name
         self.new: bool = new
         self._keeps = keeps
 
-    async def result(self, timeout: Duration | None = None) -> R_co:  # noqa: ASYNC109  # a timeout is what users look for here
+    async def result(self, timeout: Duration | None = None) -> R_co:  # a timeout is what users look for here
         """Wait for the job to end and give what its handler returned.
 
         Args:
@@ -71,7 +73,9 @@ class JobHandle(Generic[R_co]):
         patience = Patience(f"the result of job {self.id!r}", session.outages)
         with anyio.fail_after(optional_seconds("timeout", timeout, zero=True)):
             arrival = _Arrival()
-            with session.subscriber.subscribe(keys.finished(self.id), arrival.set, on_gap=arrival.gap) as subscription:
+            with session.subscriber.subscribe(
+                keys.finished(self.id), arrival.set, on_gap=arrival.gap
+            ) as subscription:
                 await patience(subscription.ready)
                 while True:
                     arrival.event = anyio.Event()

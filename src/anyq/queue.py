@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from types import TracebackType
@@ -19,7 +19,6 @@ import anyio
 import attrs
 from anyio.lowlevel import RunVar
 from redis.credentials import CredentialProvider
-
 
 from . import embedded
 from ._core.codec import encode
@@ -119,9 +118,13 @@ class Queue:
             raise TypeError(f"url must be a string, not {self._url!r}")
         self._credentials = credential_provider
         self._embedded = self._url.startswith(embedded.SCHEME)
-        self._address = None if self._embedded else Address.parse(self._url, credential_provider=credential_provider)
+        self._address = (
+            None if self._embedded else Address.parse(self._url, credential_provider=credential_provider)
+        )
         self.keys: Keys = Keys(self.prefix, self.name)
-        self.policy: Policy = policy_of(attempts=attempts, backoff=backoff, timeout=timeout, result_ttl=result_ttl)
+        self.policy: Policy = policy_of(
+            attempts=attempts, backoff=backoff, timeout=timeout, result_ttl=result_ttl
+        )
         self.max_length: int | None = None if max_length is None else at_least("max_length", max_length, 1)
         self.limits: Limits = limits or Limits()
         self.retention: Retention = retention or Retention()
@@ -196,12 +199,16 @@ class Queue:
             >>> @queue.task(attempts=5, timeout=30)
             ... async def welcome(to: str, name: str = "you") -> None: ...
         """
-        policy = policy_of(attempts=attempts, backoff=backoff, timeout=timeout, result_ttl=result_ttl, base=self.policy)
+        policy = policy_of(
+            attempts=attempts, backoff=backoff, timeout=timeout, result_ttl=result_ttl, base=self.policy
+        )
 
         def register(function: Callable[..., Any]) -> Task[Any, Any]:
             if not callable(function):
                 raise TypeError(f"a task is a function, not {function!r}")
-            task_name = _name("the task's name", getattr(function, "__name__", None) if name is None else name)
+            task_name = _name(
+                "the task's name", getattr(function, "__name__", None) if name is None else name
+            )
             known = self.runnables.get(task_name)
             if known is not None and _origin(known.function) != _origin(function):
                 raise ValueError(
@@ -271,10 +278,19 @@ class Queue:
             >>> await queue.enqueue("welcome", {"to": "ada@example.com"}, delay=60)
         """
         options = Options.of(
-            id=id, delay=delay, at=at, attempts=attempts, backoff=backoff, timeout=timeout, result_ttl=result_ttl, wait=wait
+            id=id,
+            delay=delay,
+            at=at,
+            attempts=attempts,
+            backoff=backoff,
+            timeout=timeout,
+            result_ttl=result_ttl,
+            wait=wait,
         )
         payload = {} if payload is None else payload
-        [handle] = await self.add(_task_name(name), [payload], options, True if result_ttl is not None else None)
+        [handle] = await self.add(
+            _task_name(name), [payload], options, True if result_ttl is not None else None
+        )
         return handle
 
     async def enqueue_many(
@@ -312,9 +328,17 @@ class Queue:
             >>> await queue.enqueue_many("welcome", [{"to": "ada@example.com"}, {"to": "alan@example.com"}])
         """
         options = Options.of(
-            delay=delay, at=at, attempts=attempts, backoff=backoff, timeout=timeout, result_ttl=result_ttl, wait=wait
+            delay=delay,
+            at=at,
+            attempts=attempts,
+            backoff=backoff,
+            timeout=timeout,
+            result_ttl=result_ttl,
+            wait=wait,
         )
-        return await self.add(_task_name(name), list(payloads), options, True if result_ttl is not None else None)
+        return await self.add(
+            _task_name(name), list(payloads), options, True if result_ttl is not None else None
+        )
 
     def job(self, id: str) -> JobHandle[Any]:
         """Give a handle on a job by its id, to wait for its result; nothing is asked of Redis.
@@ -342,7 +366,13 @@ class Queue:
             raise ValueError(f"id {options.id!r} belongs to one job, and {len(payloads)} were given")
         now = time.time_ns() // 1_000_000
         limit, depth = self.limits.payload, self.limits.depth
-        override, extras, chosen, delay, due = options.override, options.extras, options.id, options.delay_ms, options.due_ms
+        override, extras, chosen, delay, due = (
+            options.override,
+            options.extras,
+            options.id,
+            options.delay_ms,
+            options.due_ms,
+        )
         what = f"{name or 'the job'}: payload"
         jobs: list[Addition] = []
         handles: list[JobHandle[Any]] = []

@@ -30,7 +30,9 @@ def seconds(setting: str, value: object, *, zero: bool = True) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{setting} must be a number of seconds or a timedelta, not {value!r}")
     if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
-        raise ValueError(f"{setting} must be a finite number of seconds {'>= 0' if zero else '> 0'}, not {value!r}")
+        raise ValueError(
+            f"{setting} must be a finite number of seconds {'>= 0' if zero else '> 0'}, not {value!r}"
+        )
     return float(value)
 
 
@@ -86,7 +88,9 @@ def name(setting: str, value: object) -> str:
         raise ValueError(f"{setting} must be at most {NAME_LIMIT} bytes, and {value[:40]!r}... has {size}")
     for character in value:
         if character in "{}" or not character.isprintable():
-            raise ValueError(f"{setting} must not contain braces or control characters, and {value!r} has {character!r}")
+            raise ValueError(
+                f"{setting} must not contain braces or control characters, and {value!r} has {character!r}"
+            )
     return value
 
 
@@ -139,7 +143,11 @@ class Backoff:
             multiplier: The growth from step to step, at least 1.
             jitter: Draw the wait evenly from zero to the step; ``False`` waits the whole step.
         """
-        if isinstance(multiplier, bool) or not isinstance(multiplier, int | float) or not 1 <= multiplier < math.inf:
+        if (
+            isinstance(multiplier, bool)
+            or not isinstance(multiplier, int | float)
+            or not 1 <= multiplier < math.inf
+        ):
             raise ValueError(f"multiplier must be a finite number >= 1, not {multiplier!r}")
         return Backoff(
             kind="exponential",
@@ -158,7 +166,9 @@ class Backoff:
         """
         if not callable(function):
             raise TypeError(f"Backoff.of needs a function of the number of failures, not {function!r}")
-        return Backoff(kind="function", delay=0.0, maximum=math.inf, multiplier=1.0, jitter=False, function=function)
+        return Backoff(
+            kind="function", delay=0.0, maximum=math.inf, multiplier=1.0, jitter=False, function=function
+        )
 
     def __repr__(self) -> str:
         if self.function is not None:

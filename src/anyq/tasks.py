@@ -160,7 +160,14 @@ class Task(Generic[P, R]):
             >>> handle = await welcome.options(delay=60, id="welcome:ada").enqueue("ada@example.com")
         """
         options = Options.of(
-            id=id, delay=delay, at=at, attempts=attempts, backoff=backoff, timeout=timeout, result_ttl=result_ttl, wait=wait
+            id=id,
+            delay=delay,
+            at=at,
+            attempts=attempts,
+            backoff=backoff,
+            timeout=timeout,
+            result_ttl=result_ttl,
+            wait=wait,
         )
         return Task(self.queue, self._runnable, options)
 
@@ -214,10 +221,12 @@ class Task(Generic[P, R]):
         Example:
             >>> await welcome.enqueue_many([("ada@example.com",), {"to": "alan@example.com", "name": "Alan"}])
         """
-        handles = await self.queue.add(self.name, [self._arguments(call) for call in calls], self._options, self._keeps)
+        handles = await self.queue.add(
+            self.name, [self._arguments(call) for call in calls], self._options, self._keeps
+        )
         return cast("list[JobHandle[R]]", handles)
 
-    async def call(self, *args: Any, timeout: Duration | None = None, **kwargs: Any) -> R:  # noqa: ASYNC109
+    async def call(self, *args: Any, timeout: Duration | None = None, **kwargs: Any) -> R:
         """Enqueue a call, wait for it, and return what the function returned in the worker, or raise.
 
         Args:

@@ -18,7 +18,7 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import anyio
 import attrs
@@ -27,7 +27,7 @@ from anyio.to_thread import run_sync
 from redis.exceptions import RedisError
 
 from ._core.job import Job
-from ._core.keys import CONSUMER_PREFIX, GROUP
+from ._core.keys import CONSUMER_PREFIX
 from ._core.runnable import Policy
 from ._redis.client import Client
 from ._redis.tasks import only
@@ -35,11 +35,11 @@ from ._services.branch import Branch, Plan
 from ._services.channels import Jobs
 from ._services.counts import Counts
 from ._services.heartbeat import Heartbeat
-from ._services.patience import Outages, Patience, passes
+from ._services.patience import Outages, Patience
 from ._services.room import Crew
 from ._services.runners import Runners
 from ._store.inspect import depths
-from .errors import AnyQError, ConfigurationError, RedisUnavailable, WorkerCrashed
+from .errors import AnyQError, RedisUnavailable, WorkerCrashed
 from .metrics.sink import NoSink, Sink
 from .queue import Queue, policy_of
 from .settings import Backoff, Duration, at_least, optional_seconds, seconds
@@ -182,7 +182,9 @@ class Worker:
         if self._metrics is not None and not isinstance(self._metrics, Sink):
             raise TypeError(f"metrics must have observe(observations), and {metrics!r} has not")
         self._grace = seconds("unknown_task_grace", unknown_task_grace)
-        self._prefetch = max(1000, 2 * self.concurrency) if prefetch is None else at_least("prefetch", prefetch, 0)
+        self._prefetch = (
+            max(1000, 2 * self.concurrency) if prefetch is None else at_least("prefetch", prefetch, 0)
+        )
         self._max_block = seconds("max_block", max_block, zero=False)
         self._outage_limit = optional_seconds("outage_limit", outage_limit)
         self.name: str = CONSUMER_PREFIX.decode() + os.urandom(8).hex()
@@ -515,7 +517,9 @@ class Worker:
             for branch in self._branches:
                 await branch.resign()
                 if not await self._depart(branch):
-                    logger.error("%s: %d jobs are left in this worker's name", branch.queue, len(branch.ledger))
+                    logger.error(
+                        "%s: %d jobs are left in this worker's name", branch.queue, len(branch.ledger)
+                    )
         for duty in duties.upkeep:
             duty.scope.cancel()
         self.unfinished = [job for branch in self._branches for job in branch.ledger.jobs()]
@@ -587,5 +591,3 @@ async def _first_beat(heartbeat: Heartbeat) -> None:
         if isinstance(error, AnyQError) or not isinstance(error, OSError | ConnectionError | TimeoutError):
             raise
         raise RedisUnavailable(f"the first heartbeat failed: {error}") from error
-
-

@@ -42,5 +42,7 @@ def _ask(backoff: Backoff, failures: int) -> float:
     given = backoff.function(failures)
     value = given.total_seconds() if isinstance(given, timedelta) else given
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise ValueError(f"Backoff.of's function gave {given!r} for {failures} failures, which is no number of seconds >= 0")
+        raise ValueError(
+            f"Backoff.of's function gave {given!r} for {failures} failures, which is no number of seconds >= 0"
+        )
     return min(float(value), _LONGEST)

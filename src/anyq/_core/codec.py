@@ -61,7 +61,9 @@ def encode(
 
 def recode(job: Job, failed: int, extras: Extras | None = None) -> bytes:
     """Write a job's envelope again, with another count of failed runs; everything else is kept."""
-    return encode(job.id, job.body, job.created_ms, failed, job.override, job.extras if extras is None else extras)
+    return encode(
+        job.id, job.body, job.created_ms, failed, job.override, job.extras if extras is None else extras
+    )
 
 
 def delayed_member(name: str, envelope: bytes) -> bytes:

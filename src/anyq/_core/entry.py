@@ -38,7 +38,9 @@ class Spoiled:
     home: Any = None
 
 
-def admit(queue: str, lane: bytes, entry: bytes, fields: Sequence[bytes] | None, limit: int, home: Any) -> Job | Spoiled:
+def admit(
+    queue: str, lane: bytes, entry: bytes, fields: Sequence[bytes] | None, limit: int, home: Any
+) -> Job | Spoiled:
     """Read one entry.
 
     Args:
@@ -59,7 +61,9 @@ def admit(queue: str, lane: bytes, entry: bytes, fields: Sequence[bytes] | None,
         else:
             data, name, lost = _search(fields)
     if data is None:
-        return Spoiled(lane, entry, "malformed", "no field 'd'", fields=tuple(fields or ()), lost=lost, home=home)
+        return Spoiled(
+            lane, entry, "malformed", "no field 'd'", fields=tuple(fields or ()), lost=lost, home=home
+        )
     if len(data) > limit:
         detail = f"{len(data)} bytes, and the limit is {limit}"
         return Spoiled(lane, entry, "oversize_payload", detail, data, name or b"", lost=lost, home=home)
@@ -69,8 +73,19 @@ def admit(queue: str, lane: bytes, entry: bytes, fields: Sequence[bytes] | None,
     except Undecodable as error:
         return Spoiled(lane, entry, "decode_failed", str(error), data, name or b"", lost=lost, home=home)
     except UnicodeDecodeError:
-        return Spoiled(lane, entry, "decode_failed", "the name is not valid UTF-8", data, name or b"", lost=lost, home=home)
-    return Job(queue, job_id, text, failed + lost + 1, created_ms, override, extras, body, lane, entry, lost, home)
+        return Spoiled(
+            lane,
+            entry,
+            "decode_failed",
+            "the name is not valid UTF-8",
+            data,
+            name or b"",
+            lost=lost,
+            home=home,
+        )
+    return Job(
+        queue, job_id, text, failed + lost + 1, created_ms, override, extras, body, lane, entry, lost, home
+    )
 
 
 def _search(fields: Sequence[bytes]) -> tuple[bytes | None, bytes | None, int]:

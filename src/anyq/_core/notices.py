@@ -41,7 +41,16 @@ def failed(job: Job, error: Error, duration_us: int, now_ms: int) -> Notice:
     """A run raised."""
     reason = (error.message or error.type)[:_REASON_LIMIT]
     return _of(
-        FAILED, job.id, job.name, now_ms, b"attempt", job.attempt, b"reason", reason, b"duration_us", duration_us
+        FAILED,
+        job.id,
+        job.name,
+        now_ms,
+        b"attempt",
+        job.attempt,
+        b"reason",
+        reason,
+        b"duration_us",
+        duration_us,
     )
 
 
@@ -49,7 +58,14 @@ def retry_scheduled(retry: Retry, now_ms: int) -> Notice:
     """A job will come back."""
     job = retry.job
     return _of(
-        RETRY_SCHEDULED, job.id, job.name, now_ms, b"attempt", retry.failed + 1, b"backoff_ms", round(retry.delay * 1000)
+        RETRY_SCHEDULED,
+        job.id,
+        job.name,
+        now_ms,
+        b"attempt",
+        retry.failed + 1,
+        b"backoff_ms",
+        round(retry.delay * 1000),
     )
 
 

@@ -62,7 +62,11 @@ def _message(exception: BaseException) -> str:
 def _trace(exception: BaseException) -> str:
     # A frame of AnyQ's own at the top tells the user nothing; the tail, where the error is, is what must survive the cut.
     frames: TracebackType | None = exception.__traceback__
-    while frames is not None and frames.tb_next and frames.tb_frame.f_globals.get("__name__", "").startswith("anyq."):
+    while (
+        frames is not None
+        and frames.tb_next
+        and frames.tb_frame.f_globals.get("__name__", "").startswith("anyq.")
+    ):
         frames = frames.tb_next
     try:
         lines = _traceback.format_exception(type(exception), exception, frames, limit=-50)

@@ -116,4 +116,6 @@ class Runnable:
         if takes_job:
             return Runnable(name, function, style, None, None, policy)
         parameters = Parameters.of(function, name)
-        return Runnable(name, function, style, parameters, None if parameters.positional else parameters.names, policy)
+        return Runnable(
+            name, function, style, parameters, None if parameters.positional else parameters.names, policy
+        )

@@ -65,7 +65,9 @@ def _inspect(root: Any, what: str, depth: int) -> None:
                             f"{path} has the key {key!r} ({type(key).__name__}): keys of maps must be strings"
                         )
                     _require_text(key, path)
-                    waiting.append((part, f"{path}[{key!r}]" if level or "." in path else f"{path}.{key}", level + 1))
+                    waiting.append(
+                        (part, f"{path}[{key!r}]" if level or "." in path else f"{path}.{key}", level + 1)
+                    )
             else:
                 waiting.extend((part, f"{path}[{index}]", level + 1) for index, part in enumerate(value))
         elif isinstance(value, str):
@@ -74,7 +76,9 @@ def _inspect(root: Any, what: str, depth: int) -> None:
             continue
         elif isinstance(value, int):
             if not -(2**63) <= value < 2**64:
-                raise PayloadRefused(f"{path} is an integer of {value.bit_length()} bits: MessagePack carries 64; pass a str")
+                raise PayloadRefused(
+                    f"{path} is an integer of {value.bit_length()} bits: MessagePack carries 64; pass a str"
+                )
         else:
             raise PayloadRefused(
                 f"{path} is a {type(value).__name__}, which MessagePack cannot carry: pass plain values (str, int, float, bool, "
@@ -134,9 +138,13 @@ def _require_depth(root: Any, depth: int) -> None:
         if level > depth:
             raise Undecodable(f"nested more than {depth} levels deep")
         level += 1
-        layer = [
-            part
-            for value in layer
-            for part in (value.values() if type(value) is dict else value)
-            if type(part) is dict or type(part) is list
-        ] if level > 1 or type(root) in (dict, list) else []
+        layer = (
+            [
+                part
+                for value in layer
+                for part in (value.values() if type(value) is dict else value)
+                if type(part) is dict or type(part) is list
+            ]
+            if level > 1 or type(root) in (dict, list)
+            else []
+        )

@@ -214,10 +214,17 @@ def _launch(
 def _wait_until_it_answers(process: Process, directory: Directory, program: Path, said_before: int) -> None:
     began = time.monotonic()
     pause = 0.001
-    while not (answer := _ping(directory.socket)):
+    while True:
+        answer = _ping(directory.socket)
+        waited = time.monotonic() - began
+        if answer.startswith(b"-LOADING"):
+            if waited > LOADING:
+                return
+        elif answer:
+            return
         if process.wait(pause):
             reason = "did not start"
-        elif time.monotonic() > began + STARTING:
+        elif waited > STARTING:
             reason = f"does not answer after {STARTING:g} s"
         else:
             pause = min(pause * 1.5, 0.004)
@@ -226,13 +233,6 @@ def _wait_until_it_answers(process: Process, directory: Directory, program: Path
             f"the embedded server {program} {reason} in {directory.path}; its log ends:\n"
             f"{_tail(directory.log, said_before)}"
         )
-    while answer.startswith(b"-LOADING") and time.monotonic() < began + LOADING:
-        if process.wait(0.01):
-            raise RedisUnavailable(
-                f"the embedded server {program} ended while it read its data back from {directory.path}; "
-                f"its log ends:\n{_tail(directory.log, said_before)}"
-            )
-        answer = _ping(directory.socket)
 
 
 def _wait_while_it_loads(path: Path) -> None:

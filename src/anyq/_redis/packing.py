@@ -22,5 +22,9 @@ def pack(words: Sequence[Any]) -> bytes:
     """
     try:
         return _pack(tuple(words))
+    except TypeError:
+        pass
+    try:  # once more for what redis-py takes and hiredis does not
+        return _pack(tuple(bytes(word) if isinstance(word, bytearray | memoryview) else word for word in words))
     except TypeError as error:
         raise DataError(f"a command's arguments are bytes, str, int or float: {error}") from error

@@ -90,6 +90,18 @@ async def dial(address: Address) -> tuple[SocketStream, ByteStream]:
     Raises:
         OSError: It cannot be reached, or its certificate is not trusted.
     """
+    plain = await _connect(address)
+    try:
+        if address.path is None:
+            _tune(plain)
+        return plain, plain if address.tls is None else await _secure(plain, address)
+    except BaseException:
+        plain.close()
+        raise
+
+
+async def _connect(address: Address) -> SocketStream:
+    """Let AnyIO connect, and take the socket out of its hands."""
     opened: AnyByteStream
     if address.path is not None:
         opened = await anyio.connect_unix(address.path)
@@ -97,18 +109,16 @@ async def dial(address: Address) -> tuple[SocketStream, ByteStream]:
         opened = await anyio.connect_tcp(address.host, address.port)
     try:
         borrowed = opened.extra(SocketAttribute.raw_socket)
-        plain = SocketStream(socket.fromfd(borrowed.fileno(), borrowed.family, borrowed.type))
-    finally:
-        await anyio.aclose_forcefully(opened)
-    try:
-        if address.path is None:
-            _tune(plain)
-        if address.tls is None:
-            return plain, plain
-        return plain, await _secure(plain, address)
+        ours = socket.fromfd(borrowed.fileno(), borrowed.family, borrowed.type)
     except BaseException:
-        plain.close()
+        await anyio.aclose_forcefully(opened)
         raise
+    try:
+        await anyio.aclose_forcefully(opened)
+    except BaseException:
+        ours.close()
+        raise
+    return SocketStream(ours)
 
 
 async def _secure(plain: SocketStream, address: Address) -> TLSStream:

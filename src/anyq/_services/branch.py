@@ -123,7 +123,9 @@ class Branch:
         def patience(service: str) -> Patience:
             return Patience(f"{service} of {queue!r}", outages, self._asking.ensure_group, outage_limit)
 
-        self._reconciling = Reconciling(queue=queue, consuming=self._asking, settling=settling, ledger=self.ledger)
+        self._reconciling = Reconciling(
+            queue=queue, consuming=self._asking, settling=settling, ledger=self.ledger
+        )
         self.reader = Reader(
             queue=queue, consuming=Consuming(reading, keys, consumer), reconciling=self._reconciling, client=reading,
             patience=patience("reader"), ledger=self.ledger, room=room, jobs=jobs, outcomes=self.outcomes, home=self.home,
@@ -138,7 +140,10 @@ class Branch:
             bulletin=self.bulletin,
         )  # fmt: skip
         # Downstream first: who receives is there before anybody sends.
-        self.upkeep: dict[str, Service] = {"lease keeper": self._lease_keeper.run, "promoter": self._promoter.run}
+        self.upkeep: dict[str, Service] = {
+            "lease keeper": self._lease_keeper.run,
+            "promoter": self._promoter.run,
+        }
         self.observers: dict[str, Service] = {
             "events": Events(
                 queue=queue, client=client, keys=keys, bulletin=self.bulletin, keep=plan.retention.events
@@ -198,4 +203,3 @@ class Branch:
         self.reader.close()
         self.outcomes.close()
         self.bulletin.close()
-

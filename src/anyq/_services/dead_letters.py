@@ -108,7 +108,11 @@ class DeadLetterRelocator:
         if isinstance(outcome, Spoiled):
             name = outcome.name.decode("utf-8", "replace")
             logger.error(
-                "%s: entry %s is dead: %s (%s)", self._queue, outcome.entry.decode(), outcome.reason, outcome.detail
+                "%s: entry %s is dead: %s (%s)",
+                self._queue,
+                outcome.entry.decode(),
+                outcome.reason,
+                outcome.detail,
             )
             notice = notices.dead("", name, 0, outcome.reason, wall_ms())
         else:

@@ -35,7 +35,9 @@ class Heartbeat:
         max_block: Seconds for which the event loop may stand still before the thread stops beating.
     """
 
-    def __init__(self, locate: Callable[[], Address], keys: Sequence[bytes], lease: float, max_block: float) -> None:
+    def __init__(
+        self, locate: Callable[[], Address], keys: Sequence[bytes], lease: float, max_block: float
+    ) -> None:
         self._locate = locate
         self._keys = keys
         self._lease = lease

@@ -83,7 +83,9 @@ class LeaseKeeper:
                     swept = now
                     moved = await self._patience(lambda: self._leasing.sweep(_SWEEP_IDLE))
                     if moved:
-                        logger.warning("%s: took over %d entries that a foreign worker left", self._queue, moved)
+                        logger.warning(
+                            "%s: took over %d entries that a foreign worker left", self._queue, moved
+                        )
 
     async def _take_over(self) -> None:
         for consumer in await self._leasing.silent():
@@ -94,7 +96,9 @@ class LeaseKeeper:
                     break
                 total += moved
             if total:
-                logger.warning("%s: worker %s is gone; took over %d jobs", self._queue, consumer.decode(), total)
+                logger.warning(
+                    "%s: worker %s is gone; took over %d jobs", self._queue, consumer.decode(), total
+                )
 
     async def _renew(self) -> None:
         for lane, held in self._ledger.lanes.items():

@@ -36,4 +36,6 @@ class Metrics:
                 self._bulletin.dropped += len(batch)
                 if not self._failing:
                     self._failing = True
-                    logger.exception("the metrics sink raised; its observations are dropped until it stops doing so")
+                    logger.exception(
+                        "the metrics sink raised; its observations are dropped until it stops doing so"
+                    )

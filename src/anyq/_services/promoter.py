@@ -34,7 +34,14 @@ class Promoter:
     """Promotes the delayed jobs of one queue."""
 
     def __init__(
-        self, *, queue: str, keys: Keys, promoting: Promoting, subscriber: Subscriber, patience: Patience, bulletin: Bulletin
+        self,
+        *,
+        queue: str,
+        keys: Keys,
+        promoting: Promoting,
+        subscriber: Subscriber,
+        patience: Patience,
+        bulletin: Bulletin,
     ) -> None:
         self._queue = queue
         self._keys = keys
@@ -66,7 +73,11 @@ class Promoter:
 
     def _tell(self, promotion: Promotion) -> None:
         if promotion.spoiled:
-            logger.error("%s: %d delayed members were no jobs; they are dead letters now", self._queue, promotion.spoiled)
+            logger.error(
+                "%s: %d delayed members were no jobs; they are dead letters now",
+                self._queue,
+                promotion.spoiled,
+            )
         if self._bulletin.events:
             now = wall_ms()
             for name, job_id in promotion.jobs:
@@ -76,7 +87,10 @@ class Promoter:
                 self._bulletin.observe(LockOutcome(queue=self._queue, held=promotion.leads))
             self._bulletin.observe(
                 PromoterTick(
-                    queue=self._queue, promoted=len(promotion.jobs), waiting=promotion.waiting, late=promotion.late
+                    queue=self._queue,
+                    promoted=len(promotion.jobs),
+                    waiting=promotion.waiting,
+                    late=promotion.late,
                 )
             )
         self._led = promotion.leads

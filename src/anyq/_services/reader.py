@@ -139,7 +139,9 @@ class Reader:
             self._reconciled_at = now
             if self._stopping:
                 return
-        await self._patience(lambda: self._read(min(room, _LARGEST_READ, int(_LARGEST_READ_BYTES / self._weight) + 1)))
+        await self._patience(
+            lambda: self._read(min(room, _LARGEST_READ, int(_LARGEST_READ_BYTES / self._weight) + 1))
+        )
 
     async def _read(self, count: int) -> None:
         if self._stopping:

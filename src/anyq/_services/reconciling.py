@@ -31,5 +31,7 @@ class Reconciling:
                 handed_back += sum(await self._settling.hand_back(lane, unknown)) if unknown else 0
                 after = b"(" + entries[-1]
         if handed_back:
-            logger.warning("%s: %d entries were delivered into a lost reply; handed back", self._queue, handed_back)
+            logger.warning(
+                "%s: %d entries were delivered into a lost reply; handed back", self._queue, handed_back
+            )
         return handed_back

@@ -21,7 +21,14 @@ class ReleaseRelocator:
     """Hands back jobs of one queue."""
 
     def __init__(
-        self, *, queue: str, settling: Settling, patience: Patience, ledger: Ledger, outcomes: Outcomes, counts: Counts
+        self,
+        *,
+        queue: str,
+        settling: Settling,
+        patience: Patience,
+        ledger: Ledger,
+        outcomes: Outcomes,
+        counts: Counts,
     ) -> None:
         self._queue = queue
         self._settling = settling

@@ -272,7 +272,9 @@ class Runners:
             try:
                 result = pack(value, what="the result", depth=home.limits.depth)
                 if len(result) > home.limits.result:
-                    raise PayloadRefused(f"the result has {len(result)} bytes, and the limit is {home.limits.result}")
+                    raise PayloadRefused(
+                        f"the result has {len(result)} bytes, and the limit is {home.limits.result}"
+                    )
             except Exception as error:  # to run it again would end the same way
                 self._observe(job, home, "failed", time.monotonic() - began)
                 self._give_up(job, Dead(job, BAD_RESULT, Error.of(error)), home)
@@ -287,7 +289,8 @@ class Runners:
 
     async def _in_thread(self, job: Job, task: Runnable, runner: Runner, timeout: float | None) -> Any:
         """Run a plain function in a thread, and wait for it even when its timeout passed: it cannot be stopped, and to run the
-        job a second time beside it would be worse. Only the worker's stop abandons it."""
+        job a second time beside it would be worse. Only the worker's stop abandons it.
+        """
         if task.parameters is None:
             args: list[Any] = [job]
             kwargs: dict[str, Any] = {}
@@ -320,7 +323,9 @@ class Runners:
             return
         if job.cut is None and timeout is not None and time.monotonic() - began >= timeout:
             job.cut = "timeout"
-            self._failed(job, task, home, TimedOut(f"the run took longer than its timeout of {timeout:g} s"), began)
+            self._failed(
+                job, task, home, TimedOut(f"the run took longer than its timeout of {timeout:g} s"), began
+            )
             return
         if job.cut != "lost":
             home.outcomes.releases.send.send_nowait(Released(job))
@@ -336,7 +341,9 @@ class Runners:
             home.counts.failed += 1
             self._observe(job, home, "failed", seconds)
             if home.bulletin.events and outcome.error is not None:
-                home.bulletin.notice(notices.failed(job, outcome.error, round(seconds * 1_000_000), wall_ms()))
+                home.bulletin.notice(
+                    notices.failed(job, outcome.error, round(seconds * 1_000_000), wall_ms())
+                )
         if isinstance(outcome, Retry):
             if outcome.error is not None:
                 logger.warning(
@@ -390,4 +397,3 @@ def _arguments(task: Runnable, payload: dict[str, Any]) -> tuple[list[Any], dict
 
 def _cancelled_from_outside() -> bool:
     return anyio.current_effective_deadline() == -math.inf
-

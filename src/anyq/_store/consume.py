@@ -53,5 +53,7 @@ class Consuming:
 
     async def pending(self, lane: bytes, after: bytes = b"-", count: int = 500) -> list[bytes]:
         """List entries of one lane that the server says are ours, from entry id ``after`` on (``(id`` excludes it)."""
-        rows: list[Any] = await self._client.call(b"XPENDING", lane, GROUP, after, b"+", count, self._consumer)
+        rows: list[Any] = await self._client.call(
+            b"XPENDING", lane, GROUP, after, b"+", count, self._consumer
+        )
         return [row[0] for row in rows]

@@ -54,7 +54,9 @@ class Leasing:
         moved = 0
         for lane in self._keys.lanes:
             moved += await self._client.run(
-                scripts.SWEEP, (lane, self._keys.returned), (GROUP, round(idle * 1000), count, CONSUMER_PREFIX)
+                scripts.SWEEP,
+                (lane, self._keys.returned),
+                (GROUP, round(idle * 1000), count, CONSUMER_PREFIX),
             )
         return moved
 

@@ -72,7 +72,9 @@ class Publishing:
         if await self._client.run(scripts.PUBLISH, (self._keys.stream, self._sent), args) != 1:
             raise Full
 
-    async def schedule(self, batch: int, lowest: int, jobs: Sequence[Addition], max_length: int) -> list[bool]:
+    async def schedule(
+        self, batch: int, lowest: int, jobs: Sequence[Addition], max_length: int
+    ) -> list[bool]:
         """Add jobs that are delayed or have a chosen id; tell for each whether it is new.
 
         Raises:

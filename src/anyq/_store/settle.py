@@ -58,7 +58,9 @@ class Settling:
         dead_letters: How many dead letters are kept.
     """
 
-    def __init__(self, client: Client, keys: Keys, consumer: bytes, *, xackdel: bool, dead_letters: int) -> None:
+    def __init__(
+        self, client: Client, keys: Keys, consumer: bytes, *, xackdel: bool, dead_letters: int
+    ) -> None:
         self._client = client
         self._keys = keys
         self._consumer = consumer
@@ -105,8 +107,12 @@ class Settling:
 
     async def hand_back(self, lane: bytes, entries: Sequence[bytes]) -> list[int]:
         """Hand entries back unstarted; 1 per entry that was still ours."""
-        return await self._run(scripts.HAND_BACK, (lane, self._keys.returned), (GROUP, self._consumer, *entries))
+        return await self._run(
+            scripts.HAND_BACK, (lane, self._keys.returned), (GROUP, self._consumer, *entries)
+        )
 
-    async def _run(self, script: scripts.Script, keys: Sequence[bytes], args: Sequence[Argument]) -> list[int]:
+    async def _run(
+        self, script: scripts.Script, keys: Sequence[bytes], args: Sequence[Argument]
+    ) -> list[int]:
         reply: list[int] = await self._client.run(script, keys, args)
         return reply
