@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -60,11 +62,11 @@ def test_a_file_is_no_directory(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where short names of long directories are made."""
-    monkeypatch.setattr("tempfile.tempdir", "/tmp/anyq-tests")
-    Path("/tmp/anyq-tests").mkdir(exist_ok=True)
-    return Path(f"/tmp/anyq-tests/anyq-{os.geteuid()}")
+def links(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where short names of long directories are made; pytest's own temporary folder may be too long for it."""
+    with tempfile.TemporaryDirectory(prefix="anyq-", dir="/tmp") as folder:
+        monkeypatch.setattr("tempfile.tempdir", folder)
+        yield Path(folder) / f"anyq-{os.geteuid()}"
 
 
 def test_a_long_directory_has_a_short_name_that_comes_back_when_swept_away(
