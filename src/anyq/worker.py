@@ -6,8 +6,9 @@
                                      └─ releases ─▶ release relocator
      promoter, lease keeper, heartbeat                 events, metrics ◀── notices of all
 
-Data moves from left to right; stopping closes from left to right: the reader stops, what was not begun is handed back, handlers end or
-are cut at the deadline, relocators end because their input ended, and the worker leaves the group when nothing is held.
+Data moves from left to right; stopping closes from left to right: the reader stops, what was not begun is handed back,
+handlers end or are cut at the deadline, relocators end because their input ended, and the worker leaves the group when
+nothing is held.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import math
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -26,6 +28,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from anyio.to_thread import run_sync
 from redis.exceptions import RedisError
 
+from . import embedded
 from ._core.job import Job
 from ._core.keys import CONSUMER_PREFIX
 from ._core.runnable import Policy
@@ -38,6 +41,7 @@ from ._services.heartbeat import Heartbeat
 from ._services.patience import Outages, Patience
 from ._services.room import Crew
 from ._services.runners import Runners
+from ._store.fitness import misfits
 from ._store.inspect import depths
 from .errors import AnyQError, RedisUnavailable, WorkerCrashed
 from .metrics.sink import NoSink, Sink
@@ -49,8 +53,8 @@ logger = logging.getLogger("anyq.worker")
 #: Seconds for which starting waits for Redis.
 _START_PATIENCE = 10.0
 
-#: After the drain's deadline, in seconds: for cancelled handlers to clean up, for the flushes, for the farewell. Together they are
-#: the grace by which leaving a worker may exceed ``drain_timeout``.
+#: After the drain's deadline, in seconds: for cancelled handlers to clean up, for the flushes, for the farewell.
+#: Together they are the grace by which leaving a worker may exceed ``drain_timeout``.
 _CLEANUP_GRACE = 1.0
 _FLUSH_GRACE = 2.0
 _FAREWELL_GRACE = 1.0
@@ -121,11 +125,12 @@ class Worker:
     Args:
         queues: A `Queue`, or several; their tasks must be registered before the worker starts.
         concurrency: How many jobs run at the same time.
-        threads: How many plain functions run at the same time, each in a thread; ``concurrency``, at most 40, if left out.
+        threads: How many plain functions run at the same time, each in a thread; ``concurrency``, at most 40, if left
+            out.
         lease: Seconds after which other workers take over what this one holds when it no longer shows that it lives.
             It says so four times within; a job may run for as long as it takes.
-        drain_timeout: Seconds that running handlers are given when the worker stops; then they are cancelled and their jobs
-            handed back. The whole exit takes at most this and 4 seconds more.
+        drain_timeout: Seconds that running handlers are given when the worker stops; then they are cancelled and their
+            jobs handed back. The whole exit takes at most this and 4 seconds more.
         attempts: Runs in total of a job whose task and queue say nothing.
         backoff: The wait before retries where task and queue say nothing.
         events: Write the events stream.
@@ -133,13 +138,14 @@ class Worker:
         unknown_task_grace: Seconds for which a job whose name no task has is parked before it is dead-lettered.
         prefetch: Jobs taken ahead of the runners at most; what is really taken follows their speed.
         max_block: Seconds for which a handler may block the event loop before the worker counts as dead.
-        outage_limit: Seconds of Redis trouble after which the worker gives up with `WorkerCrashed`; ``None`` never does.
+        outage_limit: Seconds of Redis trouble after which the worker gives up with `WorkerCrashed`; ``None`` never
+            does.
 
     Raises:
         ValueError, TypeError: A setting is wrong; the message names it, its value and what is allowed.
 
-    Entering returns when the worker is ready to take jobs. Leaving drains, also when the block ends by an exception or by cancellation.
-    If the engine fails, the block is cancelled and the error comes out of the ``async with``.
+    Entering returns when the worker is ready to take jobs. Leaving drains, also when the block ends by an exception or
+    by cancellation. If the engine fails, the block is cancelled and the error comes out of the ``async with``.
 
     Example:
         >>> async with Worker(queue, concurrency=10) as worker:
@@ -249,8 +255,8 @@ class Worker:
         """Begin the drain, from anywhere in the event loop; or make the one under way shorter.
 
         Args:
-            drain_timeout: Seconds that running handlers are given from now on, instead of the worker's setting; 0 cancels
-                them at once.
+            drain_timeout: Seconds that running handlers are given from now on, instead of the worker's setting; 0
+                cancels them at once.
         """
         if drain_timeout is not None:
             self._drain_timeout = seconds("drain_timeout", drain_timeout)
@@ -265,7 +271,8 @@ class Worker:
     async def wait_idle(self) -> None:
         """Wait until the queues are empty: nothing ready, nothing delayed that is due, nothing in any worker's hands.
 
-        Delayed jobs whose time has not come, retries among them, are not waited for. Returns early when the worker stops. Safe to cancel.
+        Delayed jobs whose time has not come, retries among them, are not waited for. Returns early when the worker
+        stops. Safe to cancel.
 
         Raises:
             RedisUnavailable: Redis was away for longer than ``outage_limit``.
@@ -348,7 +355,8 @@ class Worker:
                             await self._drain(duties, jobs)
                             nursery.cancel_scope.cancel()
                     finally:
-                        # Only now: while a handler that ignores its cancellation is still at work, its job must stay ours.
+                        # Only now: while a handler that ignores its cancellation is still at work, its job must stay
+                        # ours.
                         for heartbeat in self._heartbeats:
                             heartbeat.stop()
                         for branch in self._branches:
@@ -369,6 +377,8 @@ class Worker:
             session = queue.session
             await patience(session.client.connect)
             capabilities = await patience(session.client.capabilities)
+            for sentence in await patience(partial(misfits, session.client, private=queue.url == embedded.SCHEME)):
+                logger.warning("%s: %s", queue.name, sentence)
             reading = await connections.enter_async_context(
                 Client(session.address, locate=queue.locate if queue.relocates else None)
             )

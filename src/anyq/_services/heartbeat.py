@@ -1,8 +1,8 @@
 """The heartbeat: says that this process lives, from a thread of its own with a plain connection of its own.
 
-A handler that blocks the event loop does not make the worker look dead, since the thread goes on; but the thread beats only while
-the loop has turned within ``max_block`` seconds, so a deadlocked loop does not look alive for ever. (A C extension that
-holds the interpreter's lock stops even the thread.)
+A handler that blocks the event loop does not make the worker look dead, since the thread goes on; but the thread beats
+only while the loop has turned within ``max_block`` seconds, so a deadlocked loop does not look alive for ever. (A C
+extension that holds the interpreter's lock stops even the thread.)
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Sequence
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from .._redis.address import Address
 
@@ -85,8 +87,8 @@ class Heartbeat:
     def steady(self) -> bool:
         """Whether beats came regularly for a whole lease.
 
-        After a stall of the server or of this process everybody's heartbeat may have run out; who judges others waits until
-        it has been well itself for as long as a heartbeat lasts.
+        After a stall of the server or of this process everybody's heartbeat may have run out; who judges others waits
+        until it has been well itself for as long as a heartbeat lasts.
         """
         return self.fresh and time.monotonic() - self._steady_since >= self._lease
 
@@ -102,8 +104,9 @@ class Heartbeat:
         """
         if self._client is None:
             options = self._locate().sync_client_options()
-            patience = max(0.5, self._lease / 2)
-            options.update(socket_timeout=patience, socket_connect_timeout=patience)
+            # A frozen connection must be noticed, and made again, within one lease; the thread does its own retrying.
+            patience = max(0.5, self._lease / 4)
+            options.update(socket_timeout=patience, socket_connect_timeout=patience, retry=Retry(NoBackoff(), 0))
             self._client = redis.Redis(**options)
         pipeline = self._client.pipeline(transaction=False)
         for key in self._keys:
@@ -140,8 +143,8 @@ class Heartbeat:
         stuck = time.monotonic() - self._ticked > self._max_block
         if stuck and not self._loop_stuck:
             logger.error(
-                "the event loop has not turned for %g s: this worker stops saying that it lives, and others take its jobs; "
-                "look for a handler that blocks",
+                "the event loop has not turned for %g s: this worker stops saying that it lives, and others take "
+                "its jobs; look for a handler that blocks",
                 self._max_block,
             )
         self._loop_stuck = stuck
