@@ -78,6 +78,9 @@ class Parameters:
         """Say why a payload cannot be the arguments, or give ``None`` if it can."""
         if not isinstance(payload, Mapping):
             return f"the payload is a {type(payload).__name__}, not a map of parameters by name"
+        # MessagePack has maps with keys of bytes; Python's parameters have names.
+        if not all(isinstance(name, str) for name in payload):
+            return "the payload is a map whose keys are not all strings"
         missing = self.required - payload.keys()
         if missing:
             return f"missing: {', '.join(sorted(missing))}"

@@ -1,7 +1,7 @@
 """Python values as MessagePack and back, within limits: what may travel, and what hostile bytes may cost.
 
-Out: a value that the other side could not read is refused here, with its path, before anything is sent. In: memory is bounded by
-the size of the input, nesting by ``depth``; whatever the bytes are, the only error is `Undecodable`.
+Out: a value that the other side could not read is refused here, with its path, before anything is sent. In: memory is
+bounded by the size of the input, nesting by ``depth``; whatever the bytes are, the only error is `Undecodable`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,11 @@ _CONTAINERS = (dict, list, tuple)
 _pack = msgpack.Packer(use_bin_type=True).pack
 _unpack = msgpack.unpackb
 
+
+def _no_extension(code: int, _data: bytes) -> Any:
+    raise ValueError(f"extension type {code}")  # one of no length gets past ``max_ext_len``
+
+
 #: What decoding hostile bytes can raise.
 _BROKEN = (ValueError, TypeError, OverflowError, RecursionError, MemoryError)
 
@@ -37,12 +42,14 @@ def pack(value: Any, *, what: str, depth: int = DEPTH) -> bytes:
         PayloadRefused: MessagePack cannot carry it; the message says which part of it.
     """
     if type(value) not in _SCALARS:
-        # One look at the values spares flat maps, the common case, the walk.
-        parts = value.values() if type(value) is dict else (value,)
-        for part in parts:
-            if type(part) not in _SCALARS:
-                _inspect(value, what, depth)
-                break
+        # One look at keys and values spares flat maps, the common case, the walk.
+        if type(value) is not dict:
+            _inspect(value, what, depth)
+        else:
+            for key, part in value.items():
+                if type(key) is not str or type(part) not in _SCALARS:
+                    _inspect(value, what, depth)
+                    break
     try:
         return _pack(value)  # type: ignore[no-any-return]  # the packer is untyped
     except (TypeError, ValueError, OverflowError, RecursionError):
@@ -100,7 +107,7 @@ def unpack(data: bytes, *, depth: int = DEPTH) -> Any:
         Undecodable: It is not one, or it is nested too deeply.
     """
     try:
-        value = _unpack(data, max_ext_len=0)
+        value = _unpack(data, max_ext_len=0, ext_hook=_no_extension)
     except msgpack.ExtraData as extra:
         raise Undecodable(f"{len(extra.extra)} bytes follow the value") from None
     except _BROKEN as error:
@@ -118,7 +125,7 @@ def unpack_first(data: bytes, *, depth: int = DEPTH) -> tuple[Any, bytes]:
     """
     rest = b""
     try:
-        value = _unpack(data, max_ext_len=0)
+        value = _unpack(data, max_ext_len=0, ext_hook=_no_extension)
     except msgpack.ExtraData as extra:
         value, rest = extra.unpacked, bytes(extra.extra)
     except _BROKEN as error:
@@ -135,7 +142,7 @@ def _undecodable(error: Exception) -> Undecodable:
 def _require_depth(root: Any, depth: int) -> None:
     level, layer = 0, [root]
     while layer:
-        if level > depth:
+        if level >= depth:
             raise Undecodable(f"nested more than {depth} levels deep")
         level += 1
         layer = (
