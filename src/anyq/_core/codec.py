@@ -1,9 +1,9 @@
 """How a job lies in Redis: chasquimq's envelope, byte for byte, and what AnyQ adds behind it.
 
-An entry has the fields ``d`` (envelope) and ``n`` (task name, when there is one), and ``l`` when deliveries of it were lost
-with their workers. The envelope is a MessagePack array ``[id, payload bytes, created ms, failed runs]`` with an optional
-fifth element, the retry override ``[attempts, [kind, delay ms, maximum ms, multiplier, jitter ms]]``. Behind it may
-follow a map of AnyQ's own options, which foreign programs ignore.
+An entry has the fields ``d`` (envelope) and ``n`` (task name, when there is one), and ``l`` when deliveries of it were
+lost with their workers. The envelope is a MessagePack array ``[id, payload bytes, created ms, failed runs]`` with an
+optional fifth element, the retry override ``[attempts, [kind, delay ms, maximum ms, multiplier, jitter ms]]``. Behind
+it may follow a map of AnyQ's own options, which foreign programs ignore.
 
 A delayed job is a member of a sorted set: the name's length (32 bits, little endian), the name, the envelope.
 """
@@ -33,6 +33,9 @@ _JITTER: Final = "j"
 _FOREIGN_MAXIMUM = 30.0
 _FOREIGN_MULTIPLIER = 2.0
 _FOREIGN_SPREAD = 0.1
+
+# Whole numbers up to here are the same as floats in every language; what is longer is cut to it (285,000 years).
+_LARGEST: Final = 2**53 - 1
 
 _ENVELOPE_NAMES = ("id", "payload", "created_at_ms", "attempt", "retry")
 _RETRY_NAMES = ("max_attempts", "backoff")
@@ -137,13 +140,13 @@ def _positions(fields: Mapping[str, Any], names: tuple[str, ...]) -> list[Any]:
 def _backoff_fields(backoff: Backoff | None) -> list[Any] | None:
     if backoff is None:
         return None
-    spread = round(backoff.spread * 1000) if backoff.kind == "exponential" else 0
+    grows = backoff.kind == "exponential"
     return [
         backoff.kind,
-        round(backoff.delay * 1000),
-        round(backoff.maximum * 1000),
-        backoff.multiplier if backoff.kind == "exponential" else None,
-        spread,
+        _to_milliseconds(backoff.delay),
+        _to_milliseconds(backoff.maximum),
+        min(backoff.multiplier, float(_LARGEST)) if grows else None,
+        _to_milliseconds(backoff.spread) if grows else 0,
     ]
 
 
@@ -165,7 +168,7 @@ def _read_backoff(fields: Any, *, full_jitter: bool) -> Backoff:
         raise Undecodable("the retry override's backoff is no array of 5 that begins with its kind")
     kind, delay, maximum, multiplier, spread = fields
     for number in (delay, maximum, multiplier, spread):
-        if number is not None and (type(number) not in (int, float) or not 0 <= number < 2**53):
+        if number is not None and (type(number) not in (int, float) or not 0 <= number <= _LARGEST):
             raise Undecodable("the retry override's backoff has a number out of range")
     if delay is None:
         raise Undecodable("the retry override's backoff has no delay")
@@ -190,11 +193,11 @@ def _read_backoff(fields: Any, *, full_jitter: bool) -> Backoff:
 def _option_map(extras: Extras) -> dict[str, Any]:
     options: dict[str, Any] = dict(extras.others)
     if extras.timeout is not None:
-        options[_TIMEOUT] = round(extras.timeout * 1000)
+        options[_TIMEOUT] = max(1, _to_milliseconds(extras.timeout))
     if extras.result_ttl is not None:
-        options[_RESULT] = round(extras.result_ttl * 1000)
+        options[_RESULT] = max(1, _to_milliseconds(extras.result_ttl))
     if extras.parked:
-        options[_PARKED] = round(extras.parked * 1000)
+        options[_PARKED] = max(1, _to_milliseconds(extras.parked))
     if extras.full_jitter:
         options[_JITTER] = True
     return options
@@ -222,4 +225,8 @@ def _read_extras(data: bytes) -> Extras:
 
 
 def _milliseconds(value: Any) -> float | None:
-    return value / 1000 if type(value) is int and 0 < value < 2**53 else None
+    return value / 1000 if type(value) is int and 0 < value <= _LARGEST else None
+
+
+def _to_milliseconds(seconds: float) -> int:
+    return round(min(seconds * 1000, _LARGEST))
