@@ -1,8 +1,8 @@
 """Redis trouble is not a crash: how every loop meets it.
 
-What passes (a lost connection, LOADING, READONLY, OOM, BUSY, a group that a flush took along) is tried again with backoff
-and jitter, for as long as it lasts or as the caller will wait; what waiting cannot mend (a wrong password, a missing right, a key of
-another type) is raised. Transitions are logged once each, not every try.
+What passes (a lost connection, LOADING, READONLY, OOM, BUSY, a group that a flush took along) is tried again with
+backoff and jitter, for as long as it lasts or as the caller will wait; what waiting cannot mend (a wrong password, a
+missing right, a key of another type) is raised. Transitions are logged once each, not every try.
 """
 
 from __future__ import annotations
@@ -42,6 +42,10 @@ def reply_code(error: BaseException) -> str:
         text = str(error)
         if "max number of clients" in text:
             return "BUSY"
+        if text == "no such key":  # XINFO's word for a group that went with its stream
+            return "NOGROUP"
+        if "ACL failure in script" in text or "can't run this command" in text:  # a right that a script lacks
+            return "NOPERM"
         for match in _FROM_SCRIPT.finditer(text):
             inner = match.group(1) or match.group(2)
             if inner in PASSING or inner in ("WRONGTYPE", "NOPERM"):
