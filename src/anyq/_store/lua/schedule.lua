@@ -1,7 +1,7 @@
 -- Add jobs that are delayed or have a caller-chosen id, once, however often the batch is sent.
 -- KEYS  1 stream   2 delayed   3 sent   then per job with an id: its taken id, its delayed member
 -- ARGV  1 number of this batch   2 lowest number not yet answered   3 max_length (0: none)   4 seconds to remember
---       5 token: names this batch in the taken ids   6 channel to wake promoters
+--       5 token: names this batch in the taken ids (with the place of the job in it)   6 channel to wake promoters
 --       then per job: when ('' now, 'in' milliseconds, 'at' epoch milliseconds), that number, name, envelope,
 --       milliseconds past its due time for which its id stays taken ('0': it has none)
 -- Reply -1 full: nothing added; else per job 1 new, 0 its id was taken
@@ -31,7 +31,7 @@ for i = FIRST, #ARGV, STEP do
   local by = taken and redis.call('GET', taken)
   if by then
     -- Taken by an earlier sending of this very batch: the job is as new as it was then.
-    reply[#reply + 1] = by == token and 1 or 0
+    reply[#reply + 1] = by == token .. ':' .. i and 1 or 0
   elseif done then
     reply[#reply + 1] = 1
   else
@@ -50,7 +50,7 @@ for i = FIRST, #ARGV, STEP do
     end
     if taken then
       local lasts = keep + (member and math.max(0, due - now) or 0)
-      redis.call('SET', taken, token, 'PX', string.format('%.0f', lasts))
+      redis.call('SET', taken, token .. ':' .. i, 'PX', string.format('%.0f', lasts))
       if member then redis.call('SET', index, member, 'PX', string.format('%.0f', lasts)) end
     end
     reply[#reply + 1] = 1
