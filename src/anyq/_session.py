@@ -1,6 +1,7 @@
 """One ``async with queue`` in one event loop: its connections, its publisher, and who waits for results.
 
-A queue that is entered twice has two sessions, the second idle until the first is gone: whoever leaves closes only what it opened.
+A queue that is entered twice has two sessions, the second idle until the first is gone: whoever leaves closes only what
+it opened.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ def current_job() -> Job:
     """Give the job whose handler is running here: in the handler, in the tasks it starts, or in its thread.
 
     Returns:
-        The `Job`: its ``id``, ``name``, ``attempt`` (counted from 1), ``attempts``, ``queue``, ``created_at``, ``deadline``,
-        and ``cancelled``, which a plain function in a thread can look at to leave early.
+        The `Job`: its ``id``, ``name``, ``attempt`` (counted from 1), ``attempts``, ``queue``, ``created_at``,
+        ``deadline``, and ``cancelled``, which a plain function in a thread can look at to leave early.
 
     Raises:
         LookupError: No handler is running here.

@@ -1,6 +1,7 @@
 """What the enqueuing side holds of a job: a handle, and through it the result.
 
-Nobody polls: the script that ends a job publishes that it did, and the waiter is woken. A lost message costs seconds, not for ever.
+Nobody polls: the script that ends a job publishes that it did, and the waiter is woken. A lost message costs seconds,
+not for ever.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ class JobHandle(Generic[R_co]):
             ResultsDisabled: Nobody asked to keep the result; raised at once, and it says what to set.
             TimeoutError: It did not end in time. The job goes on.
 
-        Cancelling the wait does not cancel the job. After a second delivery the result is that of the run that ended first.
+        Cancelling the wait does not cancel the job. After a second delivery the result is that of the run that ended
+        first.
 
         Example:
             >>> handle = await add.options(result_ttl=60).enqueue(1, 2)

@@ -1,8 +1,8 @@
 """The noun that everything else carries.
 
 A `Job` is one delivery of one call to be made: what the reader puts in the workers' hands, what a handler sees as
-``current_job()``, and what the settling services need to find it again in Redis. It has slots and is made once per delivery.
-Arguments are secret: ``repr`` never shows them.
+``current_job()``, and what the settling services need to find it again in Redis. It has slots and is made once per
+delivery. Arguments are secret: ``repr`` never shows them.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ class Job:
     def cancelled(self) -> bool:
         """Whether this run was asked to stop: its timeout passed, the worker is being stopped, or another worker has the job.
 
-        A coroutine need not look, it is cancelled. A plain function in a thread cannot be: it looks here, and leaves early.
+        A coroutine need not look, it is cancelled. A plain function in a thread cannot be: it looks here, and leaves
+        early.
         """
         return self.cut is not None or (self.overdue is not None and self.overdue())
 

@@ -1,7 +1,7 @@
 """Every key of a queue, with its meaning; nobody else formats a key.
 
-All keys of a queue share one Cluster hash tag, ``{prefix:queue}``. The names are chasquimq's wherever it has one, so that
-``prefix="chasqui"`` shares a live queue with its Rust, Node and Python programs.
+All keys of a queue share one Cluster hash tag, ``{prefix:queue}``. The names are chasquimq's wherever it has one, so
+that ``prefix="chasqui"`` shares a live queue with its Rust, Node and Python programs.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Keys:
 
     Attributes:
         stream: Stream of ready jobs; a delivered entry stays until it is settled. Never trimmed.
-        returned: Stream of jobs that were handed back or taken over: read before ``stream``, so that they start again at
-            once however deep the backlog is.
+        returned: Stream of jobs that were handed back or taken over: read before ``stream``, so that they start again
+            at once however deep the backlog is.
         delayed: Sorted set of delayed jobs, scored with the millisecond they are due.
         dead_letters: Stream of jobs that were given up.
         events: Stream of what happened; trimmed.

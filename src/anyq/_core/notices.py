@@ -1,7 +1,7 @@
 """The catalogue of events: what happened to jobs, in chasquimq's words and fields.
 
-A notice becomes one entry of the events stream: ``e`` (what), ``id``, ``ts`` (milliseconds), ``n`` (task, if it has a name),
-then what the event has of its own. Attempts are counted from 1; numbers are written in decimal.
+A notice becomes one entry of the events stream: ``e`` (what), ``id``, ``ts`` (milliseconds), ``n`` (task, if it has a
+name), then what the event has of its own. Attempts are counted from 1; numbers are written in decimal.
 """
 
 from __future__ import annotations

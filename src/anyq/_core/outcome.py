@@ -1,7 +1,7 @@
 """What a run comes to: the heart of the queue, and a table of cases tests it.
 
-`judge` decides about a run that failed; a run that returned is `Done`, one that was cut short by the worker's shutdown is
-`Released`. Services act on the value, nobody decides again.
+`judge` decides about a run that failed; a run that returned is `Done`, one that was cut short by the worker's shutdown
+is `Released`. Services act on the value, nobody decides again.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def _message(exception: BaseException) -> str:
 
 
 def _trace(exception: BaseException) -> str:
-    # A frame of AnyQ's own at the top tells the user nothing; the tail, where the error is, is what must survive the cut.
+    # A frame of AnyQ's own at the top tells the user nothing; the tail, where the error is, is what must survive the
+    # cut.
     frames: TracebackType | None = exception.__traceback__
     while (
         frames is not None
@@ -147,7 +148,8 @@ class Released:
 def given_up(job: Job, attempts: int) -> Dead | None:
     """Decide, before a run, whether the job has any run left.
 
-    A job whose deliveries were lost with their workers has used runs without one to show for it: it may be what kills them.
+    A job whose deliveries were lost with their workers has used runs without one to show for it: it may be what kills
+    them.
     """
     if job.attempt <= attempts:
         return None

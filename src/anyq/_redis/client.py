@@ -123,7 +123,8 @@ class Client(AsyncCoreCommands):
     async def close(self) -> None:
         """Close for good, ahead of the block's end: when this returns the socket is closed, and nothing arrives on it any more.
 
-        Whoever still waits for a reply gets `ConnectionLost`, and so does every later call. Cancelled, it is closed a moment later.
+        Whoever still waits for a reply gets `ConnectionLost`, and so does every later call. Cancelled, it is closed a
+        moment later.
         """
         connection = self._connection
         self._hang_up()

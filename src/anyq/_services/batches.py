@@ -14,7 +14,8 @@ T = TypeVar("T")
 async def batches(channel: MemoryObjectReceiveStream[T], largest: int) -> AsyncIterator[list[T]]:
     """Give what arrives, at once and in batches; end when the channel does.
 
-    While a batch is being worked on the next one grows: nothing waits for a timer, and under load the batches are large.
+    While a batch is being worked on the next one grows: nothing waits for a timer, and under load the batches are
+    large.
     """
     while True:
         try:

@@ -1,7 +1,8 @@
 """The wiring diagram: every channel of a worker, with its size and the reason for it.
 
-Channels of outcomes have no bound of their own: what is in them is held, and how much is held is bounded by what the reader
-takes. So a finished job's outcome goes on with ``send_nowait``, which is no cancellation point: nothing finished is lost.
+Channels of outcomes have no bound of their own: what is in them is held, and how much is held is bounded by what the
+reader takes. So a finished job's outcome goes on with ``send_nowait``, which is no cancellation point: nothing finished
+is lost.
 """
 
 from __future__ import annotations

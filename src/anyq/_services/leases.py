@@ -1,8 +1,8 @@
 """The lease keeper: keeps what this worker holds, and takes from workers that are gone.
 
-Renewal covers everything that is held, running or waiting; the server names what is not ours any more, and those runs are
-stopped. Takeover goes by the owner's heartbeat, never by how long a job runs: a healthy worker's job is never run twice,
-however long it takes.
+Renewal covers everything that is held, running or waiting; the server names what is not ours any more, and those runs
+are stopped. Takeover goes by the owner's heartbeat, never by how long a job runs: a healthy worker's job is never run
+twice, however long it takes.
 """
 
 from __future__ import annotations

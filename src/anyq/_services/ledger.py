@@ -1,7 +1,7 @@
 """What this worker holds: every entry from the moment its delivery arrived until Redis confirmed how it ended.
 
-The ledger, not the channel, is the record: it is filled before an entry is handed on, so whatever happens to the hand-over,
-the entry is renewed, and handed back or reported at the end.
+The ledger, not the channel, is the record: it is filled before an entry is handed on, so whatever happens to the
+hand-over, the entry is renewed, and handed back or reported at the end.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The promoter: moves delayed jobs into the stream when they are due.
 
-It sleeps until the next job is due, by the server's clock, and is woken when one is added that is due earlier. A foreign
-program wakes nobody, and a wake-up can be lost: so it looks at least every `_LONGEST_SLEEP` seconds.
+It sleeps until the next job is due, by the server's clock, and is woken when one is added that is due earlier. A
+foreign program wakes nobody, and a wake-up can be lost: so it looks at least every `_LONGEST_SLEEP` seconds.
 """
 
 from __future__ import annotations

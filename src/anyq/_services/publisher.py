@@ -1,7 +1,8 @@
 """The publisher: what concurrent callers enqueue in one turn of the loop leaves in one script.
 
-A lone caller sends for itself, without a detour. Whoever comes while something is under way joins the next batch. A batch has a
-number, and the server remembers the numbers that took effect: one whose reply was lost is sent again and adds nothing.
+A lone caller sends for itself, without a detour. Whoever comes while something is under way joins the next batch. A
+batch has a number, and the server remembers the numbers that took effect: one whose reply was lost is sent again and
+adds nothing.
 """
 
 from __future__ import annotations

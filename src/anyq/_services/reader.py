@@ -1,7 +1,7 @@
 """The reader: takes entries from Redis, writes them into the ledger, and hands them on.
 
-It stops first. While it runs it also has what the server says is ours compared with the ledger, between two reads, when no reply
-can be on its way.
+It stops first. While it runs it also has what the server says is ours compared with the ledger, between two reads, when
+no reply can be on its way.
 """
 
 from __future__ import annotations
@@ -111,8 +111,8 @@ class Reader:
     async def stop(self, through: Client) -> None:
         """Stop reading; a read that blocks is ended through another client, or cut off if that does not work.
 
-        After this nothing more is handed on. What the server delivered into a read that was cut off is found once the connection
-        is closed.
+        After this nothing more is handed on. What the server delivered into a read that was cut off is found once the
+        connection is closed.
         """
         self._stopping = True
         if self._blocked and (connection := self._client.connection_id) is not None:

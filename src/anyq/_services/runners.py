@@ -1,9 +1,9 @@
 """The runners: take a job, run its function, judge what came of it, hand the outcome on. No Redis in this file.
 
-The path of every job, so it is kept short. Idle runners wait in line, not in a crowd: only the holder of the line's lock waits
-for a job, while a busy runner keeps taking what is there; a burst costs one or two wake-ups. One cancel scope belongs to a
-*runner* and is made anew only after it was cancelled; a job's timeout moves its deadline. Outcomes leave by ``send_nowait``,
-which is no cancellation point.
+The path of every job, so it is kept short. Idle runners wait in line, not in a crowd: only the holder of the line's
+lock waits for a job, while a busy runner keeps taking what is there; a burst costs one or two wake-ups. One cancel
+scope belongs to a *runner* and is made anew only after it was cancelled; a job's timeout moves its deadline. Outcomes
+leave by ``send_nowait``, which is no cancellation point.
 """
 
 from __future__ import annotations
@@ -257,7 +257,8 @@ class Runners:
             pure = isinstance(error, anyio.get_cancelled_exc_class())
             outside = _cancelled_from_outside()
             if runner.scope.cancel_called or outside:
-                # Cut short, whatever the handler made of it: its own error, or a group of both, counts no more than a plain one.
+                # Cut short, whatever the handler made of it: its own error, or a group of both, counts no more than a
+                # plain one.
                 self._cut_short(job, task, home, timeout, began)
                 if pure or (outside and not isinstance(error, Exception)):
                     raise

@@ -55,7 +55,8 @@ class Promoting:
             (heads[index].decode("utf-8", "replace"), envelope_id(heads[index + 1]))
             for index in range(0, len(heads), 2)
         ]
-        # The index that lets a delayed job be cancelled by its id has served. Left over by a crash, it runs out by itself.
+        # The index that lets a delayed job be cancelled by its id has served. Left over by a crash, it runs out by
+        # itself.
         spent = [self._keys.delayed_member(job_id) for _, job_id in jobs if job_id is not None]
         if spent:
             await self._client.call(b"DEL", *spent)

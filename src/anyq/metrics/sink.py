@@ -1,7 +1,7 @@
 """What the engine observes, and the protocol of whoever wants to know.
 
-Observations are frozen values; a sink takes them in batches, in a thread of its own, so that one that is slow or raises harms
-nobody: what it cannot keep up with is dropped and counted.
+Observations are frozen values; a sink takes them in batches, in a thread of its own, so that one that is slow or raises
+harms nobody: what it cannot keep up with is dropped and counted.
 """
 
 from __future__ import annotations
