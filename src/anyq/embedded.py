@@ -22,7 +22,7 @@ from ._embedded.process import DURABLE, ENDING, IN_MEMORY, Process, is_listening
 from ._embedded.program import find_program as find_program
 from .errors import ConfigurationError
 
-__all__ = ["EmbeddedServer", "find_program", "resolve"]
+__all__ = ["EmbeddedServer", "directory_of", "find_program", "resolve"]
 
 SCHEME = "embedded://"
 
@@ -47,6 +47,18 @@ def resolve(url: str) -> str:
     """
     if not url.startswith(SCHEME):
         return url
+    path = directory_of(url)
+    socket = sharing.join(os.path.realpath(path) if path else sharing.PRIVATE)
+    query = urlsplit(url).query
+    return _url_of(socket) + (f"?{query}" if query else "")
+
+
+def directory_of(url: str) -> str:
+    """Give the directory that an ``embedded://`` URL names, ``""`` for the private server; nothing is started.
+
+    Raises:
+        ValueError: The URL is not one of the two forms.
+    """
     parts = urlsplit(url)
     path = unquote(parts.path)
     if parts.netloc or path == "/" or "\0" in path:
@@ -54,8 +66,7 @@ def resolve(url: str) -> str:
             f"url is {url!r}: an embedded server is embedded:// (private, in memory) or embedded:///path/to/directory "
             "(three slashes, an absolute path)"
         )
-    socket = sharing.join(os.path.realpath(path) if path else sharing.PRIVATE)
-    return _url_of(socket) + (f"?{parts.query}" if parts.query else "")
+    return path
 
 
 class EmbeddedServer:

@@ -1,7 +1,7 @@
 """The queue: a named line of jobs, and the producing side of it.
 
-A `Queue` is cheap and importable; it opens nothing until it is entered. It knows how to add jobs and nothing of workers, so a web process
-that only enqueues never loads them.
+A `Queue` is cheap and importable; it opens nothing until it is entered. It knows how to add jobs and nothing of
+workers, so a web process that only enqueues never loads them.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ class Queue:
         max_length: Jobs that the queue may hold ready; above it `enqueue` waits. ``None`` for any number.
         limits: Bounds on what one job may bring along.
         retention: How long what is kept.
-        outage_timeout: Seconds for which enqueuing waits through an outage before it raises `RedisUnavailable`; ``None``
-            waits for ever.
+        outage_timeout: Seconds for which enqueuing waits through an outage before it raises `RedisUnavailable`;
+            ``None`` waits for ever.
         credential_provider: Asked for user and password at every connect, as redis-py's providers are.
 
     Raises:
@@ -118,6 +118,8 @@ class Queue:
             raise TypeError(f"url must be a string, not {self._url!r}")
         self._credentials = credential_provider
         self._embedded = self._url.startswith(embedded.SCHEME)
+        if self._embedded:
+            embedded.directory_of(self._url)  # refused here, not at the first use
         self._address = (
             None if self._embedded else Address.parse(self._url, credential_provider=credential_provider)
         )
@@ -222,8 +224,8 @@ class Queue:
     def fallback(self, function: Callable[[Job], Any], /) -> Callable[[Job], Any]:
         """Take the jobs whose name no task has, and those without a name; a decorator.
 
-        The function gets the `Job`; its ``payload`` is what the producer sent. Without a fallback such jobs are parked: offered again
-        with growing delay, and dead-lettered after the worker's ``unknown_task_grace``.
+        The function gets the `Job`; its ``payload`` is what the producer sent. Without a fallback such jobs are parked:
+        offered again with growing delay, and dead-lettered after the worker's ``unknown_task_grace``.
 
         Example:
             >>> @queue.fallback
@@ -269,8 +271,8 @@ class Queue:
             A handle on the job, once Redis has it.
 
         Raises:
-            Exception: As `Task.enqueue` does. What the task's parameters are is not known here: a payload that does not fit is
-                dead-lettered by the worker as ``bad_payload``.
+            Exception: As `Task.enqueue` does. What the task's parameters are is not known here: a payload that does not
+                fit is dead-lettered by the worker as ``bad_payload``.
 
         Safe to cancel as `Task.enqueue` is.
 

@@ -1,7 +1,7 @@
 """Tasks: functions under a name, whose calls become jobs.
 
-A payload is a map of the parameters by name, so that a program in any language can enqueue one. Positional arguments are bound
-through the signature; their types are checked through it too (``ParamSpec``).
+A payload is a map of the parameters by name, so that a program in any language can enqueue one. Positional arguments
+are bound through the signature; their types are checked through it too (``ParamSpec``).
 """
 
 from __future__ import annotations
@@ -192,8 +192,8 @@ class Task(Generic[P, R]):
             RedisUnavailable: Redis was away for longer than the queue's ``outage_timeout``.
             NotOpen: The queue is not open here.
 
-        A lost reply never doubles a job: what was sent is sent again under the same number. Cancelled while it waits for Redis, the
-        job may or may not have been added; with an ``id`` of your own, enqueue it again to be sure.
+        A lost reply never doubles a job: what was sent is sent again under the same number. Cancelled while it waits
+        for Redis, the job may or may not have been added; with an ``id`` of your own, enqueue it again to be sure.
 
         Example:
             >>> handle = await welcome.enqueue("ada@example.com")
@@ -207,16 +207,16 @@ class Task(Generic[P, R]):
         """Enqueue many calls, a thousand in one round trip.
 
         Args:
-            calls: For each job the arguments: what `bind` gave (type-checked), a tuple of positional arguments, or a map of
-                arguments by name.
+            calls: For each job the arguments: what `bind` gave (type-checked), a tuple of positional arguments, or a
+                map of arguments by name.
 
         Returns:
             A handle for each, in order.
 
         Raises:
             ValueError: The options name an ``id``, which belongs to one job.
-            Exception: As `enqueue` does. Arguments are checked before anything is sent. An outage in the middle leaves whole
-                batches of a thousand added.
+            Exception: As `enqueue` does. Arguments are checked before anything is sent. An outage in the middle leaves
+                whole batches of a thousand added.
 
         Example:
             >>> await welcome.enqueue_many([("ada@example.com",), {"to": "alan@example.com", "name": "Alan"}])
@@ -230,11 +230,11 @@ class Task(Generic[P, R]):
         """Enqueue a call, wait for it, and return what the function returned in the worker, or raise.
 
         Args:
-            *args: The function's arguments; checked against its signature when called. (For arguments that a type checker
-                checks: ``(await task.options(result_ttl=60).enqueue(...)).result()``.)
+            *args: The function's arguments; checked against its signature when called. (For arguments that a type
+                checker checks: ``(await task.options(result_ttl=60).enqueue(...)).result()``.)
             timeout: Seconds to wait; ``None`` waits for as long as it takes.
-            **kwargs: More of the function's arguments. One that is itself named ``timeout`` cannot be given here: enqueue
-                the call and wait for its result.
+            **kwargs: More of the function's arguments. One that is itself named ``timeout`` cannot be given here:
+                enqueue the call and wait for its result.
 
         Raises:
             JobFailed: The job was given up.
@@ -268,11 +268,15 @@ class Task(Generic[P, R]):
         arguments = dict(bound.arguments)
         for parameter in self._signature.parameters.values():
             if parameter.kind is parameter.VAR_KEYWORD:
-                arguments.update(arguments.pop(parameter.name, {}))
+                further = arguments.pop(parameter.name, {})
+                # beside a positional-only parameter Python would take it
+                if twice := arguments.keys() & further.keys():
+                    raise TypeError(f"task {self.name!r}: a payload cannot give {min(twice)!r} twice")
+                arguments.update(further)
         return arguments
 
     def _arguments(self, call: Call[R] | tuple[Any, ...] | Mapping[str, Any]) -> Mapping[str, Any]:
-        if type(call) is tuple:
+        if isinstance(call, tuple):
             return self._bind(call, {})
         if isinstance(call, Call):
             return call.arguments
