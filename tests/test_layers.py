@@ -14,14 +14,16 @@ PACKAGE = Path(__file__).parent.parent / "src" / "anyq"
 #: From the ground up. A name stands for the module or the folder `anyq.<name>`; the longest match counts.
 LAYERS = [
     {"errors", "settings"},  # names for everyone
+    {"embedded", "_embedded"},  # a server without set-up
     {"_core"},  # pure rules
     {"metrics.sink"},  # the protocol that services report to; its adapters are edges
     {"_redis"},  # bytes
     {"_store"},  # verbs
+    {"context"},  # which job runs here
     {"_services"},  # duties
-    {"tasks", "handles", "context", "queue", "worker", "serve", "_run"},  # what a user holds
+    {"_session", "tasks", "handles", "queue", "worker", "serve"},  # what a user holds
     {"__init__"},  # what a user imports
-    {"metrics", "embedded", "_embedded"},  # the edges: nothing above imports them
+    {"metrics"},  # the edges: nothing above imports them
     {"cli", "__main__"},
     {"testing"},
 ]
