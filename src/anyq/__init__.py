@@ -31,6 +31,7 @@ from .errors import Unrecoverable as Unrecoverable
 from .errors import WorkerCrashed as WorkerCrashed
 from .handles import JobHandle as JobHandle
 from .queue import Queue as Queue
+from .serve import serve as serve
 from .settings import Backoff as Backoff
 from .settings import Limits as Limits
 from .settings import Retention as Retention

@@ -208,7 +208,7 @@ class Worker:
         self._branches: list[Branch] = []
         self._heartbeats: list[Heartbeat] = []
         self._outages = Outages(f"worker {self.name}")
-        self.unfinished: list[Job] = []
+        self._left = True
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -307,6 +307,16 @@ class Worker:
             **attrs.asdict(self._counts),
         )
 
+    @property
+    def unfinished(self) -> list[Job]:
+        """The jobs in this worker's name; after its end, those that it could not hand back. Any thread may ask."""
+        return [job for branch in self._branches for job in branch.ledger.jobs()]
+
+    @property
+    def left_nothing(self) -> bool:
+        """Whether nothing is in this worker's name, no job and no consumer: what its end should have come to."""
+        return self._left and not self.unfinished
+
     def health(self) -> Health:
         """Say how the worker is: what a readiness probe wants to know."""
         problems: list[str] = []
@@ -345,7 +355,7 @@ class Worker:
                     try:
                         await self._open(connections, jobs)
                         engine.shield = True
-                        self._state = "running"
+                        self._state, self._left = "running", False
                         async with anyio.create_task_group() as nursery:
                             nursery.start_soon(self._pulse, name="pulse")
                             duties = self._start(nursery)
@@ -524,15 +534,17 @@ class Worker:
         for branch in self._branches:
             await branch.reading.close()
         with anyio.move_on_after(_FAREWELL_GRACE):
+            left = True
             for branch in self._branches:
                 await branch.resign()
                 if not await self._depart(branch):
+                    left = False
                     logger.error(
                         "%s: %d jobs are left in this worker's name", branch.queue, len(branch.ledger)
                     )
+            self._left = left
         for duty in duties.upkeep:
             duty.scope.cancel()
-        self.unfinished = [job for branch in self._branches for job in branch.ledger.jobs()]
 
         # 5. Events close last.
         for branch in self._branches:
