@@ -149,14 +149,11 @@ class Runners:
     # -- the path of every job ------------------------------------------------------------------------------------
 
     async def _run(self, runner: Runner, begin: Callable[[Runner], None]) -> None:
-        while True:
-            with anyio.CancelScope() as scope:
-                runner.scope = scope
-                if await self._serve(runner):
-                    return
-                if not scope.cancel_called:
-                    begin(runner)  # a handler left something in the context: go on in a fresh one
-                    return
+        with anyio.CancelScope() as scope:
+            runner.scope = scope
+            if await self._serve(runner):
+                return
+        begin(runner)  # its handler was cut, or left something in the context: go on in a fresh one
 
     async def _serve(self, runner: Runner) -> bool:
         """Run jobs; give True when none will come any more, False when this runner must begin anew."""
@@ -193,7 +190,7 @@ class Runners:
                     if home.bulletin.events:
                         home.bulletin.notice(notices.active(job, wall_ms()))
                     await self._one(job, task, home, runner, began)
-                    clean = copy_context() == before
+                    clean = _is(before)
             finally:
                 runner.job = None
                 job.ended = True
@@ -398,3 +395,11 @@ def _arguments(task: Runnable, payload: dict[str, Any]) -> tuple[list[Any], dict
 
 def _cancelled_from_outside() -> bool:
     return anyio.current_effective_deadline() == -math.inf
+
+
+def _is(before: Context) -> bool:
+    """Tell whether the present context is as it was."""
+    try:
+        return copy_context() == before
+    except Exception:  # of the values in it, one cannot be compared
+        return False
