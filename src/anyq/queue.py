@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -41,7 +42,15 @@ R = TypeVar("R")
 
 DEFAULT_URL = "redis://localhost:6379/0"
 
-_new_id = IdMaker(lambda: time.time_ns() // 1_000_000, random.SystemRandom().getrandbits)
+
+class _Ids(threading.local):
+    """Makes ids; a maker counts without a lock, so each thread has one."""
+
+    def __init__(self) -> None:
+        self.make = IdMaker(lambda: time.time_ns() // 1_000_000, random.SystemRandom().getrandbits)
+
+
+_ids = _Ids()
 
 
 class TaskDecorator(Protocol):
@@ -376,10 +385,11 @@ class Queue:
             options.due_ms,
         )
         what = f"{name or 'the job'}: payload"
+        new_id = _ids.make
         jobs: list[Addition] = []
         handles: list[JobHandle[Any]] = []
         for payload in payloads:
-            job_id = chosen or _new_id()
+            job_id = chosen or new_id()
             envelope = encode(job_id, pack(payload, what=what, depth=depth), now, 0, override, extras)
             if len(envelope) > limit:
                 raise PayloadRefused(

@@ -6,6 +6,7 @@ bounded by the size of the input, nesting by ``depth``; whatever the bytes are, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
@@ -41,17 +42,22 @@ def pack(value: Any, *, what: str, depth: int = DEPTH) -> bytes:
     Raises:
         PayloadRefused: MessagePack cannot carry it; the message says which part of it.
     """
+    packer: Callable[[Any], bytes] = _pack
     if type(value) not in _SCALARS:
         # One look at keys and values spares flat maps, the common case, the walk.
-        if type(value) is not dict:
-            _inspect(value, what, depth)
-        else:
-            for key, part in value.items():
+        flat = type(value) is dict
+        if flat:
+            parts: dict[Any, Any] = value
+            for key, part in parts.items():
                 if type(key) is not str or type(part) not in _SCALARS:
-                    _inspect(value, what, depth)
+                    flat = False
                     break
+        if not flat:
+            _inspect(value, what, depth)
+            # A map of a user's class runs code while it is packed, other threads too: no place for the shared packer.
+            packer = msgpack.packb
     try:
-        return _pack(value)  # type: ignore[no-any-return]  # the packer is untyped
+        return packer(value)
     except (TypeError, ValueError, OverflowError, RecursionError):
         _inspect(value, what, depth)
         raise
@@ -66,7 +72,8 @@ def _inspect(root: Any, what: str, depth: int) -> None:
             if level >= depth:
                 raise PayloadRefused(f"{path[:200]} is nested more than {depth} levels deep")
             if isinstance(value, dict):
-                for key, part in value.items():
+                entries: dict[Any, Any] = value
+                for key, part in entries.items():
                     if not isinstance(key, str):
                         raise PayloadRefused(
                             f"{path} has the key {key!r} ({type(key).__name__}): keys of maps must be strings"
@@ -76,7 +83,8 @@ def _inspect(root: Any, what: str, depth: int) -> None:
                         (part, f"{path}[{key!r}]" if level or "." in path else f"{path}.{key}", level + 1)
                     )
             else:
-                waiting.extend((part, f"{path}[{index}]", level + 1) for index, part in enumerate(value))
+                parts: list[Any] | tuple[Any, ...] = value
+                waiting.extend((part, f"{path}[{index}]", level + 1) for index, part in enumerate(parts))
         elif isinstance(value, str):
             _require_text(value, path)
         elif isinstance(value, bool | float | bytes | bytearray | memoryview) or value is None:
@@ -88,8 +96,8 @@ def _inspect(root: Any, what: str, depth: int) -> None:
                 )
         else:
             raise PayloadRefused(
-                f"{path} is a {type(value).__name__}, which MessagePack cannot carry: pass plain values (str, int, float, bool, "
-                "None, bytes, list, dict), such as an id or .isoformat()"
+                f"{path} is a {type(value).__name__}, which MessagePack cannot carry: pass plain values "
+                "(str, int, float, bool, None, bytes, list, dict), such as an id or .isoformat()"
             )
 
 

@@ -29,6 +29,9 @@ _LONGEST_SLEEP = 1.0
 #: The same for a queue that is shared with programs that wake nobody.
 _LONGEST_SLEEP_SHARED = 0.05
 
+#: The same while its subscription is not in force yet, and nobody could wake it.
+_LONGEST_SLEEP_UNHEARD = 0.01
+
 
 class Promoter:
     """Promotes the delayed jobs of one queue."""
@@ -55,21 +58,18 @@ class Promoter:
 
     async def run(self) -> None:
         """Promote until cancelled."""
-        with self._subscriber.subscribe(self._keys.due, lambda _channel, _message: self._woken.set()):
+        with self._subscriber.subscribe(
+            self._keys.due, lambda _channel, _message: self._woken.set(), on_gap=lambda: self._woken.set()
+        ) as subscription:
             while True:
                 self._woken = anyio.Event()
+                longest = self._longest if subscription.confirmed else _LONGEST_SLEEP_UNHEARD
                 promotion = await self._patience(lambda: self._promoting.promote(_LARGEST_BATCH))
                 self._tell(promotion)
                 if promotion.jobs:
                     continue
-                with anyio.move_on_after(self._sleep(promotion)):
+                with anyio.move_on_after(_sleep(promotion, longest)):
                     await self._woken.wait()
-
-    def _sleep(self, promotion: Promotion) -> float:
-        if promotion.next_due is None:
-            return self._longest
-        courtesy = 0.0 if promotion.leads else COURTESY_MS / 1000
-        return min(promotion.next_due + courtesy, self._longest)
 
     def _tell(self, promotion: Promotion) -> None:
         if promotion.spoiled:
@@ -94,3 +94,10 @@ class Promoter:
                 )
             )
         self._led = promotion.leads
+
+
+def _sleep(promotion: Promotion, longest: float) -> float:
+    if promotion.next_due is None:
+        return longest
+    courtesy = 0.0 if promotion.leads else COURTESY_MS / 1000
+    return min(promotion.next_due + courtesy, longest)
