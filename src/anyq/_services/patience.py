@@ -25,13 +25,13 @@ T = TypeVar("T")
 
 #: First words of error replies that pass by themselves, or by somebody's repair of the server.
 PASSING: Final = frozenset(
-    {"LOADING", "READONLY", "OOM", "BUSY", "UNKILLABLE", "MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN",
-     "UNBLOCKED", "NOSCRIPT", "NOGROUP", "NOTREADY"}
+    {"LOADING", "READONLY", "OOM", "BUSY", "UNKILLABLE", "MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN",
+     "TRYAGAIN", "UNBLOCKED", "NOSCRIPT", "NOGROUP", "NOTREADY"}
 )  # fmt: skip
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 2.0
 
-#: Seconds of quiet after which a loop that had trouble counts as well again.
+#: Where a script's error names the error inside: before Redis 7, and since.
 _FROM_SCRIPT = re.compile(r"@user_script: ?\d*:? ?-?([A-Z]{2,})\b|: -?([A-Z]{4,}) ")
 
 
@@ -74,39 +74,47 @@ def configuration_error(what: str, error: RedisError) -> ConfigurationError:
 
 
 class Outages:
-    """Knows which loops have trouble, and logs when the first begins and the last ends.
+    """Knows who has trouble, and logs when it begins and when it is over: once each, however many met it.
 
     Args:
         who: Whose trouble it is, for the log.
+
+    Attributes:
+        down: Whether Redis is in trouble, as far as anybody knows.
+        last_error: What went wrong last.
     """
 
     def __init__(self, who: str) -> None:
         self._who = who
-        self._troubled: dict[str, float] = {}
+        self._troubled: set[object] = set()
         self._since = 0.0
+        self.down = False
         self.last_error: BaseException | None = None
 
     @property
     def troubled(self) -> bool:
-        """Whether any loop is waiting for Redis."""
+        """Whether anybody is waiting for Redis."""
         return bool(self._troubled)
 
-    def trouble(self, service: str, error: BaseException) -> None:
-        """A try of this service failed."""
-        if not self._troubled:
+    def trouble(self, call: object, service: str, error: BaseException) -> None:
+        """A try failed."""
+        if not self.down:
+            self.down = True
             self._since = anyio.current_time()
             logger.warning("%s lost Redis (%s: %s); trying until it is back", self._who, service, error)
         self.last_error = error
-        self._troubled.setdefault(service, anyio.current_time())
+        self._troubled.add(call)
 
-    def fine(self, service: str) -> None:
-        """A try of this service worked."""
-        if self._troubled.pop(service, None) is not None and not self._troubled:
+    def fine(self, call: object) -> None:
+        """A try worked."""
+        self._troubled.discard(call)
+        if self.down and not self._troubled:
+            self.down = False
             logger.info("%s has Redis back after %.1f s", self._who, anyio.current_time() - self._since)
 
-    def gone(self, service: str) -> None:
-        """This service ended; it will not tell any more."""
-        self._troubled.pop(service, None)
+    def gone(self, call: object) -> None:
+        """Whoever tried gave up; whether Redis is back is for others to find out."""
+        self._troubled.discard(call)
 
 
 class Patience:
@@ -140,33 +148,33 @@ class Patience:
         """
         pause = _FIRST_PAUSE
         began: float | None = None
-        while True:
-            try:
-                answer = await verb()
-            except (RedisUnavailable, RedisError) as error:
-                if not passes(error):
-                    if isinstance(error, ConfigurationError):
+        call = object()
+        try:
+            while True:
+                try:
+                    answer = await verb()
+                except (RedisUnavailable, RedisError) as error:
+                    if not passes(error):
+                        if isinstance(error, RedisError):
+                            raise configuration_error(self.service, error) from error
                         raise
-                    if isinstance(error, RedisError):
-                        raise configuration_error(self.service, error) from error
-                    raise
-                began = anyio.current_time() if began is None else began
-                if self._limit is not None and anyio.current_time() - began >= self._limit:
-                    raise RedisUnavailable(
-                        f"Redis did not take it for {self._limit:g} s ({self.service}): {error}"
-                    ) from error
-                self._outages.trouble(self.service, error)
-                # A group that vanished is made again at once; one that vanishes again and again is met with the pause.
-                mended = (
-                    reply_code(error) == "NOGROUP" and self._mend_group is not None and await self._mend()
-                )
-                if not mended or pause > _FIRST_PAUSE:
-                    await anyio.sleep(random.uniform(pause / 2, pause))
-                pause = min(pause * 2, _LONGEST_PAUSE)
-            else:
-                if began is not None:
-                    self._outages.fine(self.service)
-                return answer
+                    began = anyio.current_time() if began is None else began
+                    if self._limit is not None and anyio.current_time() - began >= self._limit:
+                        raise RedisUnavailable(
+                            f"Redis did not take it for {self._limit:g} s ({self.service}): {error}"
+                        ) from error
+                    self._outages.trouble(call, self.service, error)
+                    # A group that vanished is made again at once; one that goes on vanishing is met with the pause.
+                    mended = reply_code(error) == "NOGROUP" and self._mend_group is not None and await self._mend()
+                    if not mended or pause > _FIRST_PAUSE:
+                        await anyio.sleep(random.uniform(pause / 2, pause))
+                    pause = min(pause * 2, _LONGEST_PAUSE)
+                else:
+                    if self._outages.down:
+                        self._outages.fine(call)
+                    return answer
+        finally:
+            self._outages.gone(call)
 
     async def _mend(self) -> bool:
         assert self._mend_group is not None
