@@ -11,9 +11,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import redis
 from redis.backoff import NoBackoff
+from redis.client import Pipeline
 from redis.retry import Retry
 
 from .._redis.address import Address
@@ -52,6 +54,8 @@ class Heartbeat:
         self._last = 0.0
         self._steady_since = 0.0
         self._loop_stuck = False
+        self.lapses = 0
+        """How often beats were so far apart that others may have taken this worker for dead."""
         self.error: Exception | None = None
 
     # -- what the loop does ---------------------------------------------------------------------------------------
@@ -108,18 +112,21 @@ class Heartbeat:
             patience = max(0.5, self._lease / 4)
             options.update(socket_timeout=patience, socket_connect_timeout=patience, retry=Retry(NoBackoff(), 0))
             self._client = redis.Redis(**options)
-        pipeline = self._client.pipeline(transaction=False)
+        # redis-py has no type for one of pipeline's parameters, which is not used here.
+        make = cast("Callable[..., Pipeline]", self._client.pipeline)  # pyright: ignore[reportUnknownMemberType]
+        pipeline = make(transaction=False)
         for key in self._keys:
             pipeline.pexpire(key, self._lease_ms)
         missing = [key for key, found in zip(self._keys, pipeline.execute(), strict=True) if not found]
         if missing:
-            pipeline = self._client.pipeline(transaction=False)
+            pipeline = make(transaction=False)
             for key in missing:
                 pipeline.set(key, b"1", px=self._lease_ms)
             pipeline.execute()
         now = time.monotonic()
         if missing or now - self._last > 0.8 * self._lease:
             self._steady_since = now
+            self.lapses += 1
         self._last = now
         self.error = None
 

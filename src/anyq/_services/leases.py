@@ -71,10 +71,13 @@ class LeaseKeeper:
     async def run(self) -> None:
         """Renew and watch until cancelled."""
         renewed = swept = anyio.current_time()
+        lapses = self._heartbeat.lapses
         while True:
             await anyio.sleep(_WATCH_EVERY * random.uniform(0.8, 1.2))
             now = anyio.current_time()
-            if now - renewed >= _RENEW_EVERY or not self._heartbeat.fresh:
+            # Whoever was silent for long finds out at once what others took meanwhile.
+            if now - renewed >= _RENEW_EVERY or self._heartbeat.lapses != lapses or not self._heartbeat.fresh:
+                lapses = self._heartbeat.lapses
                 await self._renew()
                 renewed = now
             if self._watching and self._heartbeat.steady:
