@@ -42,6 +42,8 @@ def reply_code(error: BaseException) -> str:
         text = str(error)
         if "max number of clients" in text:
             return "BUSY"
+        if "ACL failure in script" in text or "The user executing the script can't" in text:
+            return "NOPERM"
         if text == "no such key":  # XINFO's word for a group that went with its stream
             return "NOGROUP"
         if "ACL failure in script" in text or "can't run this command" in text:  # a right that a script lacks
