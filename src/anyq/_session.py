@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
@@ -61,7 +61,7 @@ async def open_session(
     outage_timeout: float | None,
     max_length: int,
     keep_ids: float,
-) -> AsyncIterator[Session]:
+) -> AsyncGenerator[Session]:
     """Open a session; nothing is connected before it is used.
 
     Args:

@@ -196,6 +196,10 @@ class Limits:
     result: int = attrs.field(default=1024 * 1024, validator=lambda _, a, v: _positive(a, v))
 
 
+def _ids(value: Duration) -> float:
+    return seconds("ids", value, zero=False)
+
+
 @attrs.frozen(kw_only=True)
 class Retention:
     """How long, or how many, of what is kept after the fact.
@@ -207,7 +211,7 @@ class Retention:
         events: How many entries the events stream keeps.
     """
 
-    ids: float = attrs.field(default=3600.0, converter=lambda value: seconds("ids", value, zero=False))
+    ids: float = attrs.field(default=3600.0, converter=_ids)
     dead_letters: int = attrs.field(default=100_000, validator=lambda _, a, v: _positive(a, v))
     events: int = attrs.field(default=100_000, validator=lambda _, a, v: _positive(a, v))
 

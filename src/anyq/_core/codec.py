@@ -17,7 +17,7 @@ import msgpack
 
 from ..settings import Backoff
 from .job import NO_EXTRAS, NO_OVERRIDE, Extras, Job, Override
-from .values import Undecodable, unpack, unpack_first
+from .values import ARRAY, MAP, Undecodable, unpack, unpack_first
 
 __all__ = ["Undecodable", "decode", "delayed_member", "encode", "envelope_id", "recode"]
 
@@ -52,14 +52,14 @@ def encode(
 ) -> bytes:
     """Write an envelope: the field ``d`` of an entry."""
     if override is NO_OVERRIDE and extras is NO_EXTRAS:
-        return _pack((job_id, payload, created_ms, failed))  # type: ignore[no-any-return]
+        return _pack((job_id, payload, created_ms, failed))
     fields: list[Any] = [job_id, payload, created_ms, failed]
     if override.attempts is not None or override.backoff is not None:
         fields.append([override.attempts, _backoff_fields(override.backoff)])
         if override.backoff is not None and override.backoff.jitter and not extras.full_jitter:
             extras = _with_jitter(extras)
     options = _option_map(extras)
-    return _pack(fields) + _pack(options) if options else _pack(fields)  # type: ignore[no-any-return]
+    return _pack(fields) + _pack(options) if options else _pack(fields)
 
 
 def recode(job: Job, failed: int, extras: Extras | None = None) -> bytes:
@@ -82,9 +82,9 @@ def decode(data: bytes) -> tuple[str, bytes, int, int, Override, Extras]:
         Undecodable: The bytes are no envelope; the message says what is wrong.
     """
     fields, rest = unpack_first(data)
-    if type(fields) is dict:
+    if type(fields) is MAP:
         fields = _positions(fields, _ENVELOPE_NAMES)
-    if type(fields) is not list or not 3 <= len(fields) <= 5:
+    if type(fields) is not ARRAY or not 3 <= len(fields) <= 5:
         raise Undecodable("no array of 3 to 5 elements")
     job_id, payload, created_ms = fields[0], fields[1], fields[2]
     if type(job_id) is bytes:
@@ -125,7 +125,7 @@ def _text(data: bytes) -> str:
 
 
 def _octets(payload: Any) -> bytes:
-    if type(payload) is list:  # how some MessagePack writers put down bytes
+    if type(payload) is ARRAY:  # how some MessagePack writers put down bytes
         try:
             return bytes(payload)
         except (ValueError, TypeError):
@@ -151,9 +151,9 @@ def _backoff_fields(backoff: Backoff | None) -> list[Any] | None:
 
 
 def _read_override(fields: Any, *, full_jitter: bool) -> Override:
-    if type(fields) is dict:
+    if type(fields) is MAP:
         fields = _positions(fields, _RETRY_NAMES)
-    if type(fields) is not list or len(fields) != 2:
+    if type(fields) is not ARRAY or len(fields) != 2:
         raise Undecodable("the retry override is no pair")
     attempts, backoff = fields
     if attempts is not None and (type(attempts) is not int or attempts < 0):
@@ -162,9 +162,9 @@ def _read_override(fields: Any, *, full_jitter: bool) -> Override:
 
 
 def _read_backoff(fields: Any, *, full_jitter: bool) -> Backoff:
-    if type(fields) is dict:
+    if type(fields) is MAP:
         fields = _positions(fields, _BACKOFF_NAMES)
-    if type(fields) is not list or len(fields) != 5 or type(fields[0]) is not str:
+    if type(fields) is not ARRAY or len(fields) != 5 or type(fields[0]) is not str:
         raise Undecodable("the retry override's backoff is no array of 5 that begins with its kind")
     kind, delay, maximum, multiplier, spread = fields
     for number in (delay, maximum, multiplier, spread):
@@ -213,7 +213,7 @@ def _read_extras(data: bytes) -> Extras:
         options = unpack(data)
     except Undecodable:
         return NO_EXTRAS
-    if type(options) is not dict:
+    if type(options) is not MAP:
         return NO_EXTRAS
     return Extras(
         timeout=_milliseconds(options.pop(_TIMEOUT, None)),

@@ -51,7 +51,7 @@ class Keys:
         # chasquimq's workers do not know the lane of returned jobs: what is handed back must lie where they look.
         returned = tag + (b"stream" if prefix == CHASQUI else b"returned")
         stream = tag + b"stream"
-        self.__attrs_init__(  # type: ignore[attr-defined]  # made by attrs for init=False
+        self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]  # attrs makes it
             prefix=prefix,
             queue=queue,
             stream=stream,

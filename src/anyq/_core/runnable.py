@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import attrs
 
@@ -79,12 +79,13 @@ class Parameters:
         if not isinstance(payload, Mapping):
             return f"the payload is a {type(payload).__name__}, not a map of parameters by name"
         # MessagePack has maps with keys of bytes; Python's parameters have names.
-        if not all(isinstance(name, str) for name in payload):
+        given: Mapping[Any, Any] = cast("Any", payload)
+        if not all(isinstance(name, str) for name in given):
             return "the payload is a map whose keys are not all strings"
-        missing = self.required - payload.keys()
+        missing = self.required - given.keys()
         if missing:
             return f"missing: {', '.join(sorted(missing))}"
-        surplus = payload.keys() - self.names
+        surplus = given.keys() - self.names
         if surplus and not self.open:
             shown = ", ".join(repr(name[:40]) for name in sorted(surplus)[:5])
             return f"no such parameter: {shown}"
@@ -114,8 +115,11 @@ class Runnable:
     @staticmethod
     def of(name: str, function: Callable[..., Any], policy: Policy, *, takes_job: bool = False) -> Runnable:
         """Prepare a function."""
-        call = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
-        style: Literal["async", "thread"] = "async" if inspect.iscoroutinefunction(call) else "thread"
+        # Of an object with ``async def __call__`` only the method tells; of a partial only the partial.
+        calls = function, getattr(function, "__call__", None)  # noqa: B004
+        style: Literal["async", "thread"] = (
+            "async" if any(map(inspect.iscoroutinefunction, calls)) else "thread"
+        )
         if takes_job:
             return Runnable(name, function, style, None, None, policy)
         parameters = Parameters.of(function, name)

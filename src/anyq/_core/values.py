@@ -6,8 +6,8 @@ bounded by the size of the input, nesting by ``depth``; whatever the bytes are, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Final, cast
 
 import msgpack
 
@@ -16,6 +16,10 @@ from ..errors import PayloadRefused
 #: How deeply containers may nest. MessagePack decoders take a thousand levels, but ``repr``, ``json`` and ``==`` of the
 #: result then fail: a log line or a dashboard would die of it.
 DEPTH = 64
+
+#: The containers that decoding gives, typed: `type(value) is MAP` tells a type checker what may be in it.
+MAP: Final[type[dict[Any, Any]]] = dict
+ARRAY: Final[type[list[Any]]] = list
 
 _SCALARS = frozenset({str, int, float, bool, bytes, type(None)})
 _CONTAINERS = (dict, list, tuple)
@@ -47,8 +51,7 @@ def pack(value: Any, *, what: str, depth: int = DEPTH) -> bytes:
         # One look at keys and values spares flat maps, the common case, the walk.
         flat = type(value) is dict
         if flat:
-            parts: dict[Any, Any] = value
-            for key, part in parts.items():
+            for key, part in value.items():
                 if type(key) is not str or type(part) not in _SCALARS:
                     flat = False
                     break
@@ -72,8 +75,7 @@ def _inspect(root: Any, what: str, depth: int) -> None:
             if level >= depth:
                 raise PayloadRefused(f"{path[:200]} is nested more than {depth} levels deep")
             if isinstance(value, dict):
-                entries: dict[Any, Any] = value
-                for key, part in entries.items():
+                for key, part in cast("Any", value).items():
                     if not isinstance(key, str):
                         raise PayloadRefused(
                             f"{path} has the key {key!r} ({type(key).__name__}): keys of maps must be strings"
@@ -83,7 +85,7 @@ def _inspect(root: Any, what: str, depth: int) -> None:
                         (part, f"{path}[{key!r}]" if level or "." in path else f"{path}.{key}", level + 1)
                     )
             else:
-                parts: list[Any] | tuple[Any, ...] = value
+                parts: Iterable[Any] = cast("Any", value)
                 waiting.extend((part, f"{path}[{index}]", level + 1) for index, part in enumerate(parts))
         elif isinstance(value, str):
             _require_text(value, path)
@@ -148,7 +150,8 @@ def _undecodable(error: Exception) -> Undecodable:
 
 
 def _require_depth(root: Any, depth: int) -> None:
-    level, layer = 0, [root]
+    level = 0
+    layer: list[Any] = [root]
     while layer:
         if level >= depth:
             raise Undecodable(f"nested more than {depth} levels deep")
@@ -157,8 +160,8 @@ def _require_depth(root: Any, depth: int) -> None:
             [
                 part
                 for value in layer
-                for part in (value.values() if type(value) is dict else value)
-                if type(part) is dict or type(part) is list
+                for part in (value.values() if type(value) is MAP else value)
+                if type(part) is MAP or type(part) is ARRAY
             ]
             if level > 1 or type(root) in (dict, list)
             else []

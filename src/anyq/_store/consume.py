@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from redis.exceptions import ResponseError
 
@@ -49,7 +49,10 @@ class Consuming:
         )  # fmt: skip
         if not reply:
             return ()
-        return reply.items() if isinstance(reply, dict) else reply
+        if isinstance(reply, dict):  # RESP3; a list of pairs on RESP2
+            return cast("dict[bytes, Any]", reply).items()
+        deliveries: Iterable[Delivery] = reply
+        return deliveries
 
     async def pending(self, lane: bytes, after: bytes = b"-", count: int = 500) -> list[bytes]:
         """List entries of one lane that the server says are ours, from entry id ``after`` on (``(id`` excludes it)."""

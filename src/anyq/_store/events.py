@@ -15,7 +15,7 @@ _IN_ONE_SCRIPT = 250
 
 async def append(client: Client, keys: Keys, events: Sequence[Sequence[Argument]], keep: int) -> list[Any]:
     """Write events, each a row of fields and values, in one write; error replies are elements, one per script."""
-    calls = []
+    calls: list[tuple[Sequence[Argument], Sequence[Argument]]] = []
     for start in range(0, len(events), _IN_ONE_SCRIPT):
         args: list[Argument] = [keep]
         for event in events[start : start + _IN_ONE_SCRIPT]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from .._core.keys import CONSUMER_PREFIX, GROUP, Keys
 from .._redis.client import Client
@@ -44,7 +44,11 @@ class Leasing:
         return [name for name, lives in zip(ordered, alive, strict=True) if lives == 0]
 
     async def take_over(self, consumer: bytes, count: int = 50) -> int:
-        """Hand back what a silent consumer held, up to ``count`` entries a lane; -1 if it lives after all, 0 when none is left."""
+        """Hand back what a silent consumer held, up to ``count`` entries a lane.
+
+        Returns:
+            How many it was: 0 when none is left, and -1 if the consumer lives after all.
+        """
         keys = (self._keys.heartbeat(consumer), self._keys.returned, *self._keys.lanes)
         moved: int = await self._client.run(scripts.TAKE_OVER, keys, (GROUP, consumer, count))
         return moved
@@ -69,5 +73,5 @@ class Leasing:
 def _field(row: Any, name: bytes) -> Any:
     """Read a field of a reply that is a map on RESP3 and a flat list on RESP2."""
     if isinstance(row, dict):
-        return row.get(name)
+        return cast("dict[bytes, Any]", row).get(name)
     return next((row[index + 1] for index in range(0, len(row) - 1, 2) if row[index] == name), None)

@@ -8,6 +8,7 @@ import attrs
 
 from .._core.keys import GROUP, Keys
 from .._redis.client import Argument, Client
+from .._redis.scripts import Script
 from . import scripts
 
 
@@ -111,8 +112,6 @@ class Settling:
             scripts.HAND_BACK, (lane, self._keys.returned), (GROUP, self._consumer, *entries)
         )
 
-    async def _run(
-        self, script: scripts.Script, keys: Sequence[bytes], args: Sequence[Argument]
-    ) -> list[int]:
+    async def _run(self, script: Script, keys: Sequence[bytes], args: Sequence[Argument]) -> list[int]:
         reply: list[int] = await self._client.run(script, keys, args)
         return reply
