@@ -99,7 +99,7 @@ class Job:
 
     @property
     def cancelled(self) -> bool:
-        """Whether this run was asked to stop: its timeout passed, the worker is being stopped, or another worker has the job.
+        """Whether this run was asked to stop: its timeout passed, the worker stops, or another worker has the job.
 
         A coroutine need not look, it is cancelled. A plain function in a thread cannot be: it looks here, and leaves
         early.

@@ -54,7 +54,7 @@ class Error:
 def _message(exception: BaseException) -> str:
     try:
         text = str(exception)
-    except Exception as error:  # a user's __str__ may do anything
+    except Exception as error:  # noqa: BLE001 - a user's __str__ may do anything
         text = f"<no message: its __str__ raised {type(error).__name__}>"
     return _printable(text, ERROR_TEXT_LIMIT)
 
@@ -72,7 +72,7 @@ def _trace(exception: BaseException) -> str:
     try:
         lines = _traceback.format_exception(type(exception), exception, frames, limit=-50)
         text = "".join(lines)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - so may whatever a traceback shows of a user's exception
         text = f"<no traceback: formatting it raised {type(error).__name__}>"
     if len(text) > ERROR_TEXT_LIMIT:
         text = "...\n" + text[-ERROR_TEXT_LIMIT:]
@@ -186,7 +186,7 @@ def judge(
         return Dead(job, RETRIES_EXHAUSTED, error)
     try:
         delay = _backoff.wait(backoff, job.attempt, draw)
-    except Exception as mistake:  # the user's function may raise anything
+    except Exception as mistake:  # noqa: BLE001 - the user's function may raise anything
         if on_bad_backoff is not None:
             on_bad_backoff(mistake if isinstance(mistake, ValueError) else ValueError(repr(mistake)))
         delay = _backoff.wait(Backoff.exponential(), job.attempt, draw)

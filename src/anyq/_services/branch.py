@@ -128,8 +128,8 @@ class Branch:
         )
         self.reader = Reader(
             queue=queue, consuming=Consuming(reading, keys, consumer), reconciling=self._reconciling, client=reading,
-            patience=patience("reader"), ledger=self.ledger, room=room, jobs=jobs, outcomes=self.outcomes, home=self.home,
-            bulletin=self.bulletin, largest=plan.limits.payload, safe=lambda: heartbeat.fresh,
+            patience=patience("reader"), ledger=self.ledger, room=room, jobs=jobs, outcomes=self.outcomes,
+            home=self.home, bulletin=self.bulletin, largest=plan.limits.payload, safe=lambda: heartbeat.fresh,
         )  # fmt: skip
         self._lease_keeper = LeaseKeeper(
             queue=queue, leasing=self._leasing, patience=patience("lease keeper"), ledger=self.ledger,

@@ -1,4 +1,4 @@
-"""What a job finds at home: its queue's tasks and channels, carried by the job itself, so that the runners serve any queue."""
+"""What a job finds at home: its queue's tasks and channels, carried by the job, so that the runners serve any queue."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Home:
     bulletin: Bulletin
     room: Room
     counts: Counts
-    unknown: dict[str, int] = attrs.field(factory=dict)
+    unknown: dict[str, int] = attrs.field(factory=dict[str, int])
 
     def attempts(self, job: Runnable) -> int:
         """Runs in total of a task's jobs."""

@@ -1,4 +1,4 @@
-"""The metrics service: hands observations to the sink, in a thread, in batches. A sink that is slow or raises harms nobody."""
+"""The metrics service: hands observations to the sink, in a thread and in batches, so that a bad sink harms nobody."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class Publisher:
     async def _send_together(self, tickets: Sequence[_Ticket]) -> None:
         try:
             news = await self._send([ticket.job for ticket in tickets], wait=True)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - each caller of the batch raises it
             for ticket in tickets:
                 ticket.error = error
         else:

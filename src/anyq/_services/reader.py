@@ -120,7 +120,7 @@ class Reader:
             with anyio.move_on_after(_UNBLOCK_GRACE):
                 try:
                     await through.call(b"CLIENT", b"UNBLOCK", connection, timeout=_UNBLOCK_GRACE)
-                except Exception as error:  # best effort: an ACL may forbid it, Redis may be gone
+                except Exception as error:  # noqa: BLE001 - best effort: an ACL may forbid it, Redis may be gone
                     logger.debug("%s: could not unblock the read: %s", self._queue, error)
                 else:
                     await self._ended.wait()

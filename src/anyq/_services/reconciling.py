@@ -1,4 +1,4 @@
-"""Comparing what the server says is ours with the ledger: an entry that was delivered into a lost reply is handed back."""
+"""Comparing what the server says is ours with the ledger: what was delivered into a lost reply is handed back."""
 
 from __future__ import annotations
 
