@@ -121,18 +121,8 @@ class Queue:
         credential_provider: CredentialProvider | None = None,
     ) -> None:
         self.name: str = _name("the queue's name", name)
-        self.prefix: str = _name("prefix", prefix)
-        self._url = os.environ.get("ANYQ_URL", DEFAULT_URL) if url is None else url
-        if not isinstance(self._url, str):
-            raise TypeError(f"url must be a string, not {self._url!r}")
         self._credentials = credential_provider
-        self._embedded = self._url.startswith(embedded.SCHEME)
-        if self._embedded:
-            embedded.directory_of(self._url)  # refused here, not at the first use
-        self._address = (
-            None if self._embedded else Address.parse(self._url, credential_provider=credential_provider)
-        )
-        self.keys: Keys = Keys(self.prefix, self.name)
+        self._place(os.environ.get("ANYQ_URL", DEFAULT_URL) if url is None else url, _name("prefix", prefix))
         self.policy: Policy = policy_of(
             attempts=attempts, backoff=backoff, timeout=timeout, result_ttl=result_ttl
         )
@@ -440,13 +430,33 @@ class Queue:
     @property
     def session(self) -> Session:
         """What this queue works with in the running event loop; `NotOpen` outside of its ``async with``."""
-        try:
-            entered = self._entered.get([])
-        except RuntimeError:  # no event loop runs here
-            entered = []
+        entered = self._entered_here()
         if not entered:
             raise NotOpen(self.name)
         return entered[0].session
+
+    def redirect(self, url: str, *, prefix: str | None = None) -> Callable[[], None]:
+        """Send the queue to another server, for a program that learns late where its server is, and for tests.
+
+        Args:
+            url: Where Redis or Valkey is, as for the constructor.
+            prefix: What the keys begin with from now on; left out, it stays.
+
+        Returns:
+            A function that sends it back.
+
+        Raises:
+            ValueError, TypeError: A setting is wrong; the message names it, its value and what is allowed.
+            RuntimeError: The queue is open here.
+
+        Example:
+            >>> queue.redirect("embedded://")
+        """
+        if self._entered_here():
+            raise RuntimeError(f"queue {self.name!r} is open: redirect it before 'async with queue:'")
+        before = self._url, self.prefix
+        self._place(url, self.prefix if prefix is None else _name("prefix", prefix))
+        return lambda: self._place(*before)
 
     @property
     def redis(self) -> Client:
@@ -472,6 +482,24 @@ class Queue:
     def url(self) -> str:
         """The URL, its password masked."""
         return self._url if self._address is None else str(self._address)
+
+    def _place(self, url: str, prefix: str) -> None:
+        """Say where the queue lies; nothing is changed unless all of it is right."""
+        if not isinstance(url, str):
+            raise TypeError(f"url must be a string, not {url!r}")
+        in_house = url.startswith(embedded.SCHEME)
+        if in_house:
+            embedded.directory_of(url)  # refused here, not at the first use
+        address = None if in_house else Address.parse(url, credential_provider=self._credentials)
+        self._url, self._embedded, self._address = url, in_house, address
+        self.prefix: str = prefix
+        self.keys: Keys = Keys(prefix, self.name)
+
+    def _entered_here(self) -> list[_Entered]:
+        try:
+            return self._entered.get([])
+        except RuntimeError:  # no event loop runs here
+            return []
 
     def __repr__(self) -> str:
         return f"<Queue {self.name!r} at {self.url}, {len(self.runnables)} tasks>"
