@@ -1,0 +1,129 @@
+"""An entry of the stream becomes a job, or is spoiled with a reason; never anything else, whatever lies there."""
+
+from __future__ import annotations
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anyq._core.codec import encode
+from anyq._core.entry import Spoiled, admit
+from anyq._core.job import Extras, Job, Override
+
+BODY = msgpack.packb({"a": 1})
+ENVELOPE = encode("id", BODY, 1000, 2, Override(5), Extras(timeout=1.0))
+
+
+def read(*fields: bytes, limit: int = 1000) -> Job | Spoiled:
+    return admit("q", b"lane", b"1-1", fields, limit, "home")
+
+
+def test_an_entry_becomes_a_job() -> None:
+    job = read(b"d", ENVELOPE, b"n", b"welcome")
+    assert isinstance(job, Job)
+    assert (job.queue, job.id, job.name, job.attempt, job.body) == ("q", "id", "welcome", 3, BODY)
+    assert (job.lane, job.entry, job.lost, job.home) == (b"lane", b"1-1", 0, "home")
+    assert (job.override, job.extras) == (Override(5), Extras(timeout=1.0))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        (b"n", b"welcome", b"d", ENVELOPE),
+        (b"x", b"1", b"d", ENVELOPE, b"y", b"2", b"n", b"welcome"),
+        (b"l", b"0", b"d", ENVELOPE, b"n", b"welcome"),
+        (b"l", b"many", b"d", ENVELOPE, b"n", b"welcome"),
+        (b"l", b"-1", b"d", ENVELOPE, b"n", b"welcome"),
+        (b"l", b"", b"d", ENVELOPE, b"n", b"welcome"),
+        (b"l", b"9" * 400, b"d", ENVELOPE, b"n", b"welcome"),
+    ],
+)
+def test_order_and_foreign_fields_do_not_matter(fields: tuple[bytes, ...]) -> None:
+    job = read(*fields)
+    assert isinstance(job, Job)
+    assert (job.name, job.attempt, job.lost) == ("welcome", 3, 0)
+
+
+def test_lost_deliveries_count_as_runs() -> None:
+    job = read(b"d", ENVELOPE, b"l", b"4")
+    assert isinstance(job, Job)
+    assert (job.attempt, job.lost) == (7, 4)
+
+
+def test_a_job_without_a_name_has_an_empty_one() -> None:
+    job = read(b"d", ENVELOPE)
+    assert isinstance(job, Job)
+    assert job.name == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason", "detail"),
+    [
+        ((), "malformed", "no field 'd'"),
+        ((b"n", b"x"), "malformed", "no field 'd'"),
+        ((b"D", ENVELOPE), "malformed", "no field 'd'"),
+        ((b"d", b""), "decode_failed", "incomplete"),
+        ((b"d", b"junk"), "decode_failed", "no array"),
+        ((b"d", ENVELOPE, b"n", b"\xff"), "decode_failed", "the name is not valid UTF-8"),
+        ((b"d", b"x" * 1001), "oversize_payload", "1001 bytes, and the limit is 1000"),
+    ],
+)
+def test_what_is_no_job_is_spoiled_with_the_reason(
+    fields: tuple[bytes, ...], reason: str, detail: str
+) -> None:
+    spoiled = read(*fields, b"l", b"2")
+    assert isinstance(spoiled, Spoiled)
+    assert spoiled.reason == reason
+    assert detail in spoiled.detail
+    assert (spoiled.lane, spoiled.entry, spoiled.lost, spoiled.home) == (b"lane", b"1-1", 2, "home")
+
+
+def test_a_spoiled_entry_keeps_its_bytes_and_name() -> None:
+    spoiled = read(b"d", b"\xc1", b"n", b"\xff")
+    assert isinstance(spoiled, Spoiled)
+    assert (spoiled.data, spoiled.name, spoiled.fields) == (b"\xc1", b"\xff", ())
+
+
+def test_an_entry_without_an_envelope_keeps_all_its_fields() -> None:
+    spoiled = read(b"n", b"x", b"payload", b"{}")
+    assert isinstance(spoiled, Spoiled)
+    assert spoiled.fields == (b"n", b"x", b"payload", b"{}")
+
+
+def test_a_message_that_was_deleted_is_malformed() -> None:
+    spoiled = admit("q", b"lane", b"1-1", None, 1000, None)
+    assert isinstance(spoiled, Spoiled)
+    assert spoiled.reason == "malformed"
+
+
+def test_the_limit_is_the_largest_that_is_taken() -> None:
+    assert isinstance(read(b"d", ENVELOPE, limit=len(ENVELOPE)), Job)
+    assert isinstance(read(b"d", ENVELOPE, limit=len(ENVELOPE) - 1), Spoiled)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([b"d", b"n", b"l", b"x"]) | st.binary(max_size=3), st.binary(max_size=60)),
+        max_size=5,
+    )
+)
+def test_any_entry_is_a_job_or_spoiled(pairs: list[tuple[bytes, bytes]]) -> None:
+    found = read(*(part for pair in pairs for part in pair))
+    assert isinstance(found, Job | Spoiled)
+    repr(found)
+
+
+def test_neither_arguments_nor_results_show_in_a_jobs_text() -> None:
+    job = read(b"d", encode("id", msgpack.packb({"password": "hunter2"}), 0), b"n", b"login")
+    assert isinstance(job, Job)
+    job.payload = {"password": "hunter2"}
+    assert repr(job) == "<Job id 'login' of 'q', attempt 1 of ?>"
+    assert "hunter2" not in str(job)
+
+
+@pytest.mark.parametrize("created", [0, 1_795_355_030_957, 2**63, 2**64 - 1])
+def test_any_time_of_creation_can_be_shown(created: int) -> None:
+    job = read(b"d", encode("id", b"", created))
+    assert isinstance(job, Job)
+    assert job.created_at.tzinfo is not None
