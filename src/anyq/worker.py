@@ -58,6 +58,7 @@ _START_PATIENCE = 10.0
 _CLEANUP_GRACE = 1.0
 _FLUSH_GRACE = 2.0
 _FAREWELL_GRACE = 1.0
+_GRACE = _CLEANUP_GRACE + _FLUSH_GRACE + _FAREWELL_GRACE
 
 #: How far apart the looks of `Worker.wait_idle` are, in seconds.
 _FIRST_LOOK, _LONGEST_LOOK = 0.002, 0.05
@@ -238,7 +239,7 @@ class Worker:
         self.stop()
         return await self._leave(kind, error, traceback)
 
-    async def run(self, *, task_status: TaskStatus[Self] = anyio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, *, task_status: TaskStatus[Worker] = anyio.TASK_STATUS_IGNORED) -> None:
         """Work until `stop` is called or this is cancelled: ``async with`` for programs that have nothing else to do.
 
         Args:
@@ -345,8 +346,12 @@ class Worker:
     # -- the nursery ----------------------------------------------------------------------------------------------
 
     async def _live(self, *, task_status: TaskStatus[None]) -> None:
-        """Start, work, drain. Shielded from the moment when something can be held; the shield ends with the drain's deadline."""
-        assert self._stop_asked is not None and self._stopped is not None
+        """Start, work, drain.
+
+        Shielded from the moment when something can be held; the shield ends with the drain's deadline.
+        """
+        assert self._stop_asked is not None
+        assert self._stopped is not None
         jobs = Jobs()
         try:
             with anyio.CancelScope() as engine:
@@ -383,8 +388,7 @@ class Worker:
         assert self._runners is not None
         patience = Patience("starting", self._outages, limit=_START_PATIENCE)
         for queue in self.queues:
-            await connections.enter_async_context(queue)
-            session = queue.session
+            session = await connections.enter_async_context(queue.entered())
             await patience(session.client.connect)
             capabilities = await patience(session.client.capabilities)
             for sentence in await patience(partial(misfits, session.client, private=queue.url == embedded.SCHEME)):
@@ -460,7 +464,7 @@ class Worker:
             try:
                 with duty.scope:
                     await service()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the worker raises it once it has drained
                 self._crashed(name, error)
             finally:
                 duty.ended.set()
@@ -495,7 +499,8 @@ class Worker:
 
     async def _drain(self, duties: _Duties, jobs: Jobs) -> None:
         """Stop, drain, cut; from left to right, each step bounded."""
-        assert self._runners is not None and duties.runners is not None
+        assert self._runners is not None
+        assert duties.runners is not None
         self._state = "draining"
         self._drain_scope = anyio.CancelScope(deadline=anyio.current_time() + self._drain_timeout)
         logger.info("%r stops: %d handlers are at work", self, len(self._runners.running))
@@ -513,6 +518,7 @@ class Worker:
         # 2. Handlers end by themselves, or are cancelled at the deadline; leases are kept meanwhile.
         with self._drain_scope:
             await duties.runners.ended.wait()
+        leave_by = min(anyio.current_time(), self._drain_scope.deadline) + _GRACE
         if not duties.runners.ended.is_set():
             self._runners.cut("shutdown")
             if not await _within(_CLEANUP_GRACE, duties.runners.ended):
@@ -520,11 +526,11 @@ class Worker:
                     logger.error("%r: its thread ignores that it was cut; it is abandoned", job)
                 await _within(0.2, duties.runners.ended)
 
-        # 3. Outcomes reach Redis: the relocators end because their input ended.
-        if duties.runners.ended.is_set():
+        # 3. Outcomes reach Redis: the relocators end because their input ended. The last handler may still end here.
+        with anyio.CancelScope(deadline=min(anyio.current_time() + _FLUSH_GRACE, leave_by - _FAREWELL_GRACE)):
+            await duties.runners.ended.wait()
             for branch in self._branches:
                 branch.outcomes.end()
-        with anyio.move_on_after(_FLUSH_GRACE):
             for duty in duties.relocators:
                 await duty.ended.wait()
         for duty in duties.relocators:
@@ -533,7 +539,7 @@ class Worker:
         # 4. Nothing may be delivered to us any more, and nothing may be left in our name.
         for branch in self._branches:
             await branch.reading.close()
-        with anyio.move_on_after(_FAREWELL_GRACE):
+        with anyio.CancelScope(deadline=leave_by - _FAREWELL_GRACE / 2):
             left = True
             for branch in self._branches:
                 await branch.resign()
@@ -549,7 +555,7 @@ class Worker:
         # 5. Events close last.
         for branch in self._branches:
             branch.bulletin.end()
-        with anyio.move_on_after(_FAREWELL_GRACE):
+        with anyio.CancelScope(deadline=leave_by):
             for duty in duties.observers:
                 await duty.ended.wait()
         for duty in duties.observers:
@@ -594,9 +600,9 @@ class _Duties:
     """The services, by the step of the drain that ends them."""
 
     runners: _Duty | None = None
-    relocators: list[_Duty] = attrs.field(factory=list)
-    upkeep: list[_Duty] = attrs.field(factory=list)
-    observers: list[_Duty] = attrs.field(factory=list)
+    relocators: list[_Duty] = attrs.field(factory=list[_Duty])
+    upkeep: list[_Duty] = attrs.field(factory=list[_Duty])
+    observers: list[_Duty] = attrs.field(factory=list[_Duty])
 
 
 async def _within(grace: float, event: anyio.Event) -> bool:
