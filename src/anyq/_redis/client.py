@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import anyio
 from anyio.to_thread import run_sync
@@ -70,6 +70,9 @@ class Client(AsyncCoreCommands):
         locate: Asked, in a thread, for the address before every connect, when it can change or must be made.
     """
 
+    _is_async_client: Literal[True] = True  # which of redis-py's overloads are meant
+    _event_dispatcher: Any = None  # redis-py's protocol names it; its commands do not use it
+
     def __init__(
         self,
         address: Address | str,
@@ -121,7 +124,7 @@ class Client(AsyncCoreCommands):
         return await self._tasks.close(kind, error, traceback)
 
     async def close(self) -> None:
-        """Close for good, ahead of the block's end: when this returns the socket is closed, and nothing arrives on it any more.
+        """Close for good, ahead of the block's end: when this returns the socket is closed.
 
         Whoever still waits for a reply gets `ConnectionLost`, and so does every later call. Cancelled, it is closed a
         moment later.
@@ -323,7 +326,7 @@ class Client(AsyncCoreCommands):
         """Try until there is a connection, nobody wants it any more, or trying is no use."""
         error: ConfigurationError | ConnectionLost | None = None
         try:
-            while self._wanting:
+            while self._wanting and not self._closed:
                 await self._pauses.wait()
                 try:
                     if self._locate is not None:
@@ -347,6 +350,9 @@ class Client(AsyncCoreCommands):
 
     def _install(self, connection: Connection) -> None:
         assert self._tasks is not None
+        if self._closed:  # while it was being made
+            connection.discard()
+            return
         connection.on_close = self._lost
         self._callbacks = response_callbacks(asked=self.address.protocol, spoken=connection.greeting.protocol)
         self._connection = connection

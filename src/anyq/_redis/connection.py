@@ -192,6 +192,14 @@ class Connection:
             self._plain.close()
             self.gone.set()
 
+    def discard(self) -> None:
+        """Close one that :meth:`run` never ran."""
+        self.close(
+            ConnectionLost(f"the connection to {self.address.where} was not wanted any more", sent=False)
+        )
+        self._plain.close()
+        self.gone.set()
+
     def close(self, reason: ConnectionLost, *, overdue: frozenset[Waiter] = frozenset()) -> None:
         """Close now; everybody in line learns why. Never suspends; the second call does nothing."""
         if self.closed is not None:

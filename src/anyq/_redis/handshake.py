@@ -23,8 +23,6 @@ Command = tuple[bytes | str | int, ...]
 Exchange = Callable[[list[Command]], Awaitable[list[Any]]]
 """Sends commands in one write and returns their replies, errors among them as instances."""
 
-_NOT_LET_IN = {"WRONGPASS", "NOAUTH", "DENIED", "NOPERM"}
-
 
 def _library_version() -> str:
     try:
@@ -76,14 +74,20 @@ async def shake_hands(exchange: Exchange, address: Address, *, name: str | None)
         greeting = _read_greeting(reply)
         await _settle(exchange, address, [])
         return greeting
-    if _is_refusal(reply) and not (error_code(reply) == "NOPERM" and credentials):
+    code = error_code(reply)
+    if (
+        code in ("WRONGPASS", "DENIED")
+        or "invalid password" in str(reply)
+        or (code == "NOAUTH" and not credentials)
+    ):
         raise _not_let_in(address, reply)
-    if error_code(reply) not in ("ERR", "NOPROTO", "NOPERM") or "max number of clients" in str(reply):
+    if code not in ("ERR", "NOPROTO", "NOPERM", "NOAUTH") or "max number of clients" in str(reply):
         raise ConnectionLost(
             f"{address.where} cannot take this connection now: {reply}", sent=False
         ) from reply
 
-    # HELLO is unknown (a proxy, an old server) or hidden by an ACL: the old words, in the old order.
+    # HELLO is unknown (a proxy, an old server; some say NOAUTH to what they do not know) or hidden by an ACL:
+    # the old words, in the old order.
     if address.protocol == 3:
         raise ConfigurationError(
             f"{address.where} does not speak RESP3, which protocol=3 asks for: {reply}"
@@ -148,10 +152,6 @@ async def _credentials(address: Address) -> tuple[str, str] | None:
     except Exception as error:
         raise RedisUnavailable(f"the credential provider failed: {type(error).__name__}: {error}") from error
     return (user[0] or "") if user else "", password
-
-
-def _is_refusal(reply: RedisError) -> bool:
-    return error_code(reply) in _NOT_LET_IN or "invalid password" in str(reply)
 
 
 def _not_let_in(address: Address, reply: RedisError) -> ConfigurationError:

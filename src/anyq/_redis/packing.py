@@ -25,6 +25,10 @@ def pack(words: Sequence[Any]) -> bytes:
     except TypeError:
         pass
     try:  # once more for what redis-py takes and hiredis does not
-        return _pack(tuple(bytes(word) if isinstance(word, bytearray | memoryview) else word for word in words))
+        return _pack(tuple(map(_as_bytes, words)))
     except TypeError as error:
         raise DataError(f"a command's arguments are bytes, str, int or float: {error}") from error
+
+
+def _as_bytes(word: Any) -> Any:
+    return bytes(cast("Any", word)) if isinstance(word, bytearray | memoryview) else word

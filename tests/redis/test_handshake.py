@@ -1,0 +1,262 @@
+"""The first words on a connection: identity, protocol, database, name."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import pytest
+from redis.credentials import CredentialProvider
+from tests.redis.conftest import IMPATIENT
+from tests.support.servers import Server, free_port
+from tests.support.tls import certificates
+
+from anyq._redis.address import Address
+from anyq._redis.client import Client
+from anyq.errors import ConfigurationError, ConnectionLost, RedisUnavailable
+
+pytestmark = pytest.mark.anyio
+StartServer = Callable[..., Server]
+
+
+@pytest.mark.parametrize("asked", ["", "?protocol=2", "?protocol=3"])
+async def test_the_protocol_is_the_one_asked_for_and_three_by_default(redis_url: str, asked: str) -> None:
+    async with Client(redis_url + asked) as client:
+        await client.connect()
+        assert client.greeting is not None
+        assert client.greeting.protocol == (2 if "2" in asked else 3)
+        assert client.greeting.server in ("redis", "valkey")
+        assert client.greeting.role == "master"
+        assert client.connection_id == await client.call("CLIENT", "ID")
+
+
+async def test_the_connection_has_its_name_and_its_database(redis_url: str, server: Server) -> None:
+    async with Client(f"{redis_url}?db=4&client_name=general", name="anyq:reader") as client:
+        await client.connect()
+        (row,) = server.clients()
+        assert (row["name"], row["db"]) == ("anyq:reader", "4")
+        if "lib-name" in row:
+            assert row["lib-name"] == "anyq"
+    with pytest.raises(ValueError, match="client_name"):
+        Client(redis_url, name="two words")
+
+
+async def test_a_database_that_does_not_exist_is_a_mistake_of_the_configuration(redis_url: str) -> None:
+    async with Client(f"{redis_url}?db=99") as client:
+        with pytest.raises(ConfigurationError, match="database 99"):
+            await client.call("PING")
+
+
+async def test_tcp_and_tls_work_like_the_unix_socket(start_server: StartServer) -> None:
+    server = start_server(tcp=True, tls=True)
+    for url in (server.tcp_url, server.tls_url, server.tls_url + "&protocol=2"):
+        async with Client(url) as client:
+            large = b"x" * 1_000_000
+            assert await client.call("SET", "large", large) == b"OK"
+            assert await client.call("GET", "large") == large
+            async with anyio.create_task_group() as tasks:
+                for _ in range(50):
+                    tasks.start_soon(client.call, "INCR", "n")
+    assert server.command("GET", "n") == b"150"
+
+
+async def test_a_certificate_that_is_not_trusted_is_refused(start_server: StartServer) -> None:
+    server = start_server(tls=True)
+    untrusting = server.tls_url.partition("?")[0]
+    for url, said in (
+        (untrusting, "is not trusted"),
+        (f"{untrusting}?ssl_ca_certs=/nowhere.pem", "cannot be used"),
+        (f"{untrusting}?ssl_certfile={certificates() / 'server.pem'}", "cannot be used"),
+    ):
+        async with Client(url, settings=IMPATIENT) as client:
+            with pytest.raises(ConfigurationError, match=said):
+                await client.call("PING", timeout=1)
+    async with Client(f"{untrusting}?ssl_cert_reqs=none") as client:
+        assert await client.call("PING") == b"PONG"
+
+
+@pytest.mark.parametrize("protocol", ["", "?protocol=2"])
+async def test_the_right_password_lets_in(start_server: StartServer, protocol: str) -> None:
+    server = start_server(password="open sesame", users=["ada on >lovelace ~* &* +@all"])
+    async with Client(server.url + protocol) as client:
+        assert await client.call("ACL", "WHOAMI") == b"default"
+    async with Client(f"unix://ada:lovelace@{server.socket}{protocol}") as client:
+        assert await client.call("ACL", "WHOAMI") == b"ada"
+
+
+@pytest.mark.parametrize("protocol", ["", "?protocol=2", "?protocol=3"])
+@pytest.mark.parametrize("who", ["ada:wrong@", ":wrong@", "nobody:x@"])
+async def test_a_wrong_password_is_said_at_once_and_never_falls_back_to_the_default_user(
+    start_server: StartServer, who: str, protocol: str
+) -> None:
+    server = start_server(users=["ada on >lovelace ~* &* +@all", "default on >right ~* &* +@all"])
+    async with Client(f"unix://{who}{server.socket}{protocol}") as client:
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match="does not let us in") as caught:
+                await client.call("SET", "ran", "as somebody else", timeout=5)
+            assert "wrong" not in str(caught.value)
+        assert client.generation == 0
+    async with Client(f"unix://:right@{server.socket}") as client:
+        assert await client.call("GET", "ran") is None
+
+
+async def test_a_wrong_password_stays_out_although_the_default_user_needs_none(
+    start_server: StartServer,
+) -> None:
+    """After a failed AUTH the server goes on as its default user, which here may do everything."""
+    server = start_server(users=["ada on >lovelace ~* &* +@all"])
+    for protocol in ("", "?protocol=2"):
+        async with Client(f"unix://ada:wrong@{server.socket}{protocol}") as client:
+            with pytest.raises(ConfigurationError):
+                await client.call("SET", "ran", "as default")
+    assert server.command("EXISTS", "ran") == 0
+
+
+async def test_no_password_where_one_is_needed_is_said(start_server: StartServer) -> None:
+    server = start_server(password="needed")
+    for protocol in ("", "?protocol=2"):
+        async with Client(f"unix://{server.socket}{protocol}") as client:
+            with pytest.raises(ConfigurationError, match="NOAUTH"):
+                await client.call("PING")
+
+
+async def test_a_user_who_may_not_introduce_itself_is_served_all_the_same(start_server: StartServer) -> None:
+    """What an ACL hides (HELLO, CLIENT) is only nice to know."""
+    server = start_server(users=["shy on >x ~* &* +@all -hello -client"])
+    async with Client(f"unix://shy:x@{server.socket}", name="me") as client:
+        assert await client.call("ACL", "WHOAMI") == b"shy"
+        assert await client.call("PING") == b"PONG"
+
+
+async def test_a_server_that_does_not_know_hello_is_spoken_to_in_the_old_words(
+    start_server: StartServer,
+) -> None:
+    server = start_server(password="old", arguments=["--rename-command", "HELLO", "", "--databases", "8"])
+    async with Client(f"{server.url}?db=3", name="me") as client:
+        assert await client.call("PING") == b"PONG"
+        assert client.greeting is not None
+        assert client.greeting.protocol == 2
+        assert client.connection_id == await client.call("CLIENT", "ID")
+        assert await client.call("CLIENT", "GETNAME") == b"me"
+        assert b"name=me" in await client.call("CLIENT", "LIST")
+        assert b"db=3" in await client.call("CLIENT", "LIST")
+    async with Client(f"unix://:wrong@{server.socket}") as client:
+        with pytest.raises(ConfigurationError, match="WRONGPASS"):
+            await client.call("PING")
+    async with Client(f"{server.url}?protocol=3") as client:
+        with pytest.raises(ConfigurationError, match="RESP3"):
+            await client.call("PING")
+
+
+async def test_too_many_clients_is_waited_for(start_server: StartServer) -> None:
+    server = start_server()
+    with server.configured(maxclients=1):
+        async with Client(server.url) as first:
+            await first.connect()
+            async with Client(server.url, settings=IMPATIENT) as second:
+                with pytest.raises(
+                    ConnectionLost, match=r"max number of clients|cannot be reached"
+                ) as caught:
+                    await second.call("PING")
+                assert not caught.value.sent
+        async with Client(server.url) as third:
+            assert await third.call("PING") == b"PONG"
+
+
+class Rotating(CredentialProvider):
+    """The synchronous form only, and slow: it must not be asked on the event loop."""
+
+    def __init__(self, *passwords: str) -> None:
+        self.passwords = list(passwords)
+        self.threads: list[str] = []
+
+    def get_credentials(self) -> tuple[str, str]:
+        self.threads.append(threading.current_thread().name)
+        return "ada", self.passwords.pop(0)
+
+
+class AsyncRotating(CredentialProvider):
+    """The asynchronous form."""
+
+    def __init__(self, *passwords: str) -> None:
+        self.passwords = list(passwords)
+
+    async def get_credentials_async(self) -> tuple[str, str]:
+        await anyio.lowlevel.checkpoint()
+        return "ada", self.passwords.pop(0)
+
+
+@pytest.mark.parametrize("form", [Rotating, AsyncRotating])
+async def test_credentials_are_asked_for_anew_at_every_connect(
+    start_server: StartServer, form: Callable[..., Rotating | AsyncRotating], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = start_server(users=["ada on >first ~* &* +@all"])
+    provider = form("first", "second")
+    address = Address.parse(f"unix://{server.socket}", credential_provider=provider)
+    with caplog.at_level(logging.WARNING):
+        async with Client(address) as client:
+            assert await client.call("ACL", "WHOAMI") == b"ada"
+            server.command("ACL", "SETUSER", "ada", "<first", ">second")
+            server.command("CLIENT", "KILL", "ID", client.connection_id)
+            with pytest.raises(ConnectionLost):
+                await client.call("PING")
+            assert await client.call("ACL", "WHOAMI") == b"ada"
+            assert client.generation == 2
+    assert provider.passwords == []
+    assert "backward compatibility" not in caplog.text
+    if isinstance(provider, Rotating):
+        assert threading.main_thread().name not in provider.threads
+
+
+async def test_a_password_that_is_rotated_late_is_found_in_the_end(start_server: StartServer) -> None:
+    server = start_server(users=["ada on >second ~* &* +@all"])
+    address = Address.parse(f"unix://{server.socket}", credential_provider=Rotating("first", "second"))
+    async with Client(address, settings=IMPATIENT) as client:
+        with pytest.raises(ConfigurationError):
+            await client.call("PING")
+        assert await client.call("PING", timeout=5) == b"PONG"
+
+
+async def test_a_provider_that_fails_is_an_outage_with_its_cause(redis_url: str) -> None:
+    class Broken(CredentialProvider):
+        def get_credentials(self) -> tuple[str, str]:
+            raise LookupError("the vault is sealed")
+
+    address = Address.parse(redis_url, credential_provider=Broken())
+    async with Client(address, settings=IMPATIENT) as client:
+        with pytest.raises(RedisUnavailable, match="the vault is sealed"):
+            await client.call("PING")
+
+
+async def test_nobody_there_is_said_with_the_reason(tmp_path: Path) -> None:
+    for url in (
+        f"redis://127.0.0.1:{free_port()}",
+        f"unix://{tmp_path}/none.sock",
+        "redis://no-such-host.invalid",
+    ):
+        async with Client(url, settings=IMPATIENT) as client:
+            with pytest.raises(ConnectionLost, match="no connection to") as caught:
+                await client.call("PING")
+            assert not caught.value.sent
+            assert isinstance(caught.value.__cause__, RedisUnavailable)
+            with pytest.raises(RedisUnavailable, match=r"cannot be reached|did not answer|within"):
+                await client.connect(0.1)
+
+
+async def test_what_listens_but_is_no_redis_is_said(anyio_backend: object) -> None:
+    async def answer(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            await stream.receive()
+            await stream.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(anyio.abc.SocketAttribute.local_port)
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, answer)
+        async with Client(f"redis://127.0.0.1:{port}", settings=IMPATIENT) as client:
+            with pytest.raises(RedisUnavailable, match="cannot be reached"):
+                await client.call("PING")
+        tasks.cancel_scope.cancel()
