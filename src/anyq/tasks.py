@@ -198,7 +198,9 @@ class Task(Generic[P, R]):
         Example:
             >>> handle = await welcome.enqueue("ada@example.com")
         """
-        [handle] = await self.queue.add(self.name, [self._bind(args, kwargs)], self._options, self._keeps)
+        [handle] = await self.queue.add(
+            self.name, [self._bind(args, kwargs)], self._options, keeps=self._keeps
+        )
         return cast("JobHandle[R]", handle)
 
     async def enqueue_many(
@@ -222,7 +224,7 @@ class Task(Generic[P, R]):
             >>> await welcome.enqueue_many([("ada@example.com",), {"to": "alan@example.com", "name": "Alan"}])
         """
         handles = await self.queue.add(
-            self.name, [self._arguments(call) for call in calls], self._options, self._keeps
+            self.name, [self._arguments(call) for call in calls], self._options, keeps=self._keeps
         )
         return cast("list[JobHandle[R]]", handles)
 
@@ -251,7 +253,7 @@ class Task(Generic[P, R]):
         if options.result_ttl is None and self._runnable.policy.result_ttl is None:
             extras = attrs.evolve(options.extras, result_ttl=_CALL_RESULT_TTL)
             options = attrs.evolve(options, result_ttl=_CALL_RESULT_TTL, extras=extras)
-        [handle] = await self.queue.add(self.name, [self._bind(args, kwargs)], options, True)
+        [handle] = await self.queue.add(self.name, [self._bind(args, kwargs)], options, keeps=True)
         return cast("R", await handle.result(timeout))
 
     @property
@@ -283,8 +285,8 @@ class Task(Generic[P, R]):
         if isinstance(call, Mapping):
             return self._bind((), call)
         raise TypeError(
-            f"enqueue_many takes tuples of positional arguments, maps of arguments by name, or what task.bind(...) gave, "
-            f"not {type(call).__name__}"
+            "enqueue_many takes tuples of positional arguments, maps of arguments by name, or what task.bind(...) "
+            f"gave, not {type(call).__name__}"
         )
 
     def __repr__(self) -> str:

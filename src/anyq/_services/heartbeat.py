@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import cast
 
-import redis
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
 from redis.retry import Retry
+
+import redis
 
 from .._redis.address import Address
 
@@ -110,7 +111,9 @@ class Heartbeat:
             options = self._locate().sync_client_options()
             # A frozen connection must be noticed, and made again, within one lease; the thread does its own retrying.
             patience = max(0.5, self._lease / 4)
-            options.update(socket_timeout=patience, socket_connect_timeout=patience, retry=Retry(NoBackoff(), 0))
+            options.update(
+                socket_timeout=patience, socket_connect_timeout=patience, retry=Retry(NoBackoff(), 0)
+            )
             self._client = redis.Redis(**options)
         # redis-py has no type for one of pipeline's parameters, which is not used here.
         make = cast("Callable[..., Pipeline]", self._client.pipeline)  # pyright: ignore[reportUnknownMemberType]

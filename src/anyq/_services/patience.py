@@ -167,7 +167,9 @@ class Patience:
                         ) from error
                     self._outages.trouble(call, self.service, error)
                     # A group that vanished is made again at once; one that goes on vanishing is met with the pause.
-                    mended = reply_code(error) == "NOGROUP" and self._mend_group is not None and await self._mend()
+                    mended = (
+                        reply_code(error) == "NOGROUP" and self._mend_group is not None and await self._mend()
+                    )
                     if not mended or pause > _FIRST_PAUSE:
                         await anyio.sleep(random.uniform(pause / 2, pause))
                     pause = min(pause * 2, _LONGEST_PAUSE)

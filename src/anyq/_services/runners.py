@@ -87,9 +87,12 @@ class Runners:
         self._context = copy_context()
         async with anyio.create_task_group() as nursery:
 
+            def spawn(runner: Runner) -> None:
+                nursery.start_soon(self._run, runner, begin)
+
             def begin(runner: Runner) -> None:
                 # A fresh context: what one job's handler left in context variables is not the next one's business.
-                self._context.copy().run(nursery.start_soon, self._run, runner, begin)
+                self._context.copy().run(spawn, runner)
 
             for _ in range(self._crew.size):
                 runner = Runner()
@@ -214,17 +217,17 @@ class Runners:
         if job.attempt > attempts:
             dead = given_up(job, attempts)
             assert dead is not None
-            self._give_up(job, dead, home)
+            self._give_up(dead, home)
             return False
         try:
             job.payload = payload = unpack(job.body, depth=home.limits.depth)
         except Undecodable as error:
-            self._give_up(job, Dead(job, "decode_failed", Error("Undecodable", str(error))), home)
+            self._give_up(Dead(job, "decode_failed", Error("Undecodable", str(error))), home)
             return False
         if task.parameters is not None and not (type(payload) is dict and payload.keys() == task.exact):
             misfit = task.parameters.misfit(payload)
             if misfit is not None:
-                self._give_up(job, Dead(job, BAD_PAYLOAD, Error("BadPayload", misfit)), home)
+                self._give_up(Dead(job, BAD_PAYLOAD, Error("BadPayload", misfit)), home)
                 return False
         return True
 
@@ -273,9 +276,9 @@ class Runners:
                     raise PayloadRefused(
                         f"the result has {len(result)} bytes, and the limit is {home.limits.result}"
                     )
-            except Exception as error:  # to run it again would end the same way
+            except Exception as error:  # noqa: BLE001 - whatever it is, to run the job again would end the same way
                 self._observe(job, home, "failed", time.monotonic() - began)
-                self._give_up(job, Dead(job, BAD_RESULT, Error.of(error)), home)
+                self._give_up(Dead(job, BAD_RESULT, Error.of(error)), home)
                 return
         seconds = time.monotonic() - began
         if job.cut == "lost":
@@ -286,8 +289,10 @@ class Runners:
             self._observe(job, home, "done", seconds)
 
     async def _in_thread(self, job: Job, task: Runnable, runner: Runner, timeout: float | None) -> Any:
-        """Run a plain function in a thread, and wait for it even when its timeout passed: it cannot be stopped, and to run the
-        job a second time beside it would be worse. Only the worker's stop abandons it.
+        """Run a plain function in a thread, and wait for it even when its timeout passed.
+
+        It cannot be stopped, and to run the job a second time beside it would be worse. Only the worker's stop abandons
+        it.
         """
         if task.parameters is None:
             args: list[Any] = [job]
@@ -352,7 +357,7 @@ class Runners:
         else:
             home.outcomes.dead.send.send_nowait(outcome)
 
-    def _give_up(self, job: Job, dead: Dead, home: Home) -> None:
+    def _give_up(self, dead: Dead, home: Home) -> None:
         home.outcomes.dead.send.send_nowait(dead)
 
     def _park(self, job: Job, home: Home) -> None:
@@ -401,5 +406,5 @@ def _is(before: Context) -> bool:
     """Tell whether the present context is as it was."""
     try:
         return copy_context() == before
-    except Exception:  # of the values in it, one cannot be compared
+    except Exception:  # noqa: BLE001 - of the values in it, one cannot be compared, and says so in its own way
         return False

@@ -37,18 +37,18 @@ def judge(facts: Mapping[str, str], *, private: bool) -> list[str]:
         said.append(f"Redis {facts['redis_version']} is older than 6.2, which AnyQ needs")
     for flawed, first, last, flaw in _FLAWED:
         if server == flawed and first <= version <= last:
-            said.append(f"{server} {'.'.join(map(str, version))} has a known flaw: {flaw}; upgrade the server")
+            said.append(
+                f"{server} {'.'.join(map(str, version))} has a known flaw: {flaw}; upgrade the server"
+            )
     policy = facts.get("maxmemory_policy", "noeviction")
     if policy != "noeviction" and facts.get("maxmemory", "0") != "0":
-        said.append(
-            f"maxmemory-policy is {policy!r}: a full server will delete jobs; set it to noeviction"
-        )
+        said.append(f"maxmemory-policy is {policy!r}: a full server will delete jobs; set it to noeviction")
     if facts.get("role", "master") != "master":
         said.append("the server is a replica: it refuses writes, unless it is promoted")
     if not private and facts.get("aof_enabled") == "0" and facts.get("rdb_last_save_time") is not None:
         said.append(
-            "append-only persistence is off: jobs of the last seconds or minutes do not survive a restart of the server; "
-            "set appendonly yes"
+            "append-only persistence is off: jobs of the last seconds or minutes do not survive a restart of the "
+            "server; set appendonly yes"
         )
     if facts.get("rdb_last_bgsave_status", "ok") != "ok" or facts.get("aof_last_write_status", "ok") != "ok":
         said.append("the server could not save its data last time: look at its log and its disk")
