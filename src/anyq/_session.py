@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 
 import anyio
 import attrs
@@ -49,6 +49,22 @@ class Session:
     subscriber: Subscriber
     publisher: Publisher
     outages: Outages
+    _waiting: set[anyio.CancelScope] = attrs.field(factory=set[anyio.CancelScope])
+
+    @contextmanager
+    def until_left(self) -> Generator[None]:
+        """Leave the block early, without a word, when the session closes: who waits there goes on with another one."""
+        with anyio.CancelScope() as scope:
+            self._waiting.add(scope)
+            try:
+                yield
+            finally:
+                self._waiting.discard(scope)
+
+    def leave(self) -> None:
+        """The session is about to close."""
+        for scope in self._waiting:
+            scope.cancel()
 
 
 @asynccontextmanager
@@ -89,9 +105,11 @@ async def open_session(
         try:
             yield Session(address, client, subscriber, publisher, outages)
         finally:
-            if client.connected and publisher.used:
+            if publisher.used:
                 with anyio.move_on_after(_FAREWELL, shield=True):
+                    await publisher.finish()
                     try:
-                        await publishing.forget()
+                        if client.connected:
+                            await publishing.forget()
                     except (AnyQError, RedisError) as error:  # it runs out by itself
                         logger.debug("could not tidy up: %s", error)

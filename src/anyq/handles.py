@@ -18,6 +18,7 @@ from .errors import JobFailed, ResultsDisabled
 from .settings import Duration, optional_seconds
 
 if TYPE_CHECKING:
+    from ._session import Session
     from .queue import Queue
 
 R_co = TypeVar("R_co", covariant=True)
@@ -70,24 +71,29 @@ class JobHandle(Generic[R_co]):
         """
         if self._keeps is False:
             raise ResultsDisabled(self.id)
-        session = self._queue.session
+        with anyio.fail_after(optional_seconds("timeout", timeout, zero=True)):
+            while True:  # whoever opened the queue may leave it: the wait goes on with the next one
+                session = self._queue.session
+                with session.until_left():
+                    return await self._wait(session)
+
+    async def _wait(self, session: Session) -> R_co:
         keys = self._queue.keys
         patience = Patience(f"the result of job {self.id!r}", session.outages)
-        with anyio.fail_after(optional_seconds("timeout", timeout, zero=True)):
-            arrival = _Arrival()
-            with session.subscriber.subscribe(
-                keys.finished(self.id), arrival.set, on_gap=arrival.gap
-            ) as subscription:
-                await patience(subscription.ready)
-                while True:
-                    arrival.event = anyio.Event()
-                    result, failure = await patience(lambda: results.fetch(session.client, keys, self.id))
-                    if failure is not None:
-                        raise _failed(self.id, failure)
-                    if result is not None:
-                        return cast("R_co", unpack(result, depth=10_000))
-                    with anyio.move_on_after(_LOOK_AGAIN):
-                        await arrival.event.wait()
+        arrival = _Arrival()
+        with session.subscriber.subscribe(
+            keys.finished(self.id), arrival.set, on_gap=arrival.gap
+        ) as subscription:
+            await patience(subscription.ready)
+            while True:
+                arrival.event = anyio.Event()
+                result, failure = await patience(lambda: results.fetch(session.client, keys, self.id))
+                if failure is not None:
+                    raise _failed(self.id, failure)
+                if result is not None:
+                    return cast("R_co", unpack(result, depth=10_000))
+                with anyio.move_on_after(_LOOK_AGAIN):
+                    await arrival.event.wait()
 
     def __repr__(self) -> str:
         return f"<JobHandle {self.id} of {self.name!r}{'' if self.new else ', taken before'}>"

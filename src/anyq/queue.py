@@ -10,8 +10,8 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from types import TracebackType
 from typing import Any, ParamSpec, Protocol, Self, TypeVar, cast, overload
@@ -30,6 +30,7 @@ from ._core.runnable import Policy, Runnable
 from ._core.values import pack
 from ._redis.address import Address
 from ._redis.client import Client
+from ._services.publisher import Leaving
 from ._session import Session, open_session
 from ._store.publish import Addition
 from .errors import NotOpen, PayloadRefused
@@ -163,6 +164,7 @@ class Queue:
     @overload
     def task(
         self,
+        /,
         *,
         name: str | None = None,
         attempts: int | None = None,
@@ -213,7 +215,8 @@ class Queue:
             known = self.runnables.get(task_name)
             if known is not None and _origin(known.function) != _origin(function):
                 raise ValueError(
-                    f"queue {self.name!r} has a task {task_name!r} already: {known.function!r}; give one of them another name"
+                    f"queue {self.name!r} has a task {task_name!r} already: {known.function!r}; "
+                    "give one of them another name"
                 )
             runnable = self.runnables[task_name] = Runnable.of(task_name, function, policy)
             return Task(self, runnable)
@@ -290,7 +293,7 @@ class Queue:
         )
         payload = {} if payload is None else payload
         [handle] = await self.add(
-            _task_name(name), [payload], options, True if result_ttl is not None else None
+            _task_name(name), [payload], options, keeps=True if result_ttl is not None else None
         )
         return handle
 
@@ -338,7 +341,7 @@ class Queue:
             wait=wait,
         )
         return await self.add(
-            _task_name(name), list(payloads), options, True if result_ttl is not None else None
+            _task_name(name), list(payloads), options, keeps=True if result_ttl is not None else None
         )
 
     def job(self, id: str) -> JobHandle[Any]:
@@ -350,7 +353,7 @@ class Queue:
         return JobHandle(self, _name("id", id), "", keeps=None)
 
     async def add(
-        self, name: str, payloads: Sequence[Any], options: Options, keeps: bool | None
+        self, name: str, payloads: Sequence[Any], options: Options, *, keeps: bool | None
     ) -> list[JobHandle[Any]]:
         """Encode and add jobs: what `Task` and the methods above come down to.
 
@@ -362,7 +365,8 @@ class Queue:
 
         Safe to cancel as `Task.enqueue` is.
         """
-        session = self.session
+        if not self._entered_here():
+            raise NotOpen(self.name)
         if options.id is not None and len(payloads) != 1:
             raise ValueError(f"id {options.id!r} belongs to one job, and {len(payloads)} were given")
         now = time.time_ns() // 1_000_000
@@ -383,13 +387,20 @@ class Queue:
             envelope = encode(job_id, pack(payload, what=what, depth=depth), now, 0, override, extras)
             if len(envelope) > limit:
                 raise PayloadRefused(
-                    f"a job of {name!r} has {len(envelope)} bytes, and the limit is {limit}: pass a reference to the data, "
-                    "or raise Limits(payload=...) on the queue and its workers"
+                    f"a job of {name!r} has {len(envelope)} bytes, and the limit is {limit}: pass a reference to the "
+                    "data, or raise Limits(payload=...) on the queue and its workers"
                 )
             jobs.append(Addition(name, envelope, chosen, delay, due))
             handles.append(JobHandle(self, job_id, name, keeps=keeps))
         if jobs:
-            news = await session.publisher.add(jobs, wait=options.wait)
+            news: list[bool] = []
+            while len(news) < len(jobs):
+                try:
+                    news += await self.session.publisher.add(
+                        jobs[len(news) :] if news else jobs, wait=options.wait
+                    )
+                except Leaving as leaving:  # whoever opened the queue leaves it: go on with the next who did
+                    news += leaving.answers
             if chosen is not None:
                 handles[0].new = news[0]
         return handles
@@ -397,7 +408,10 @@ class Queue:
     # -- life -----------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        """Open the queue; it connects when it is first used. May be entered again, here or in other tasks of the same loop."""
+        """Open the queue; it connects when it is first used.
+
+        It may be entered again, here or in other tasks of the same loop.
+        """
         context = open_session(
             queue=self.name,
             keys=self.keys,
@@ -408,7 +422,7 @@ class Queue:
             keep_ids=self.retention.ids,
         )
         session = await context.__aenter__()
-        entered = self._entered.get(None)
+        entered: list[_Entered] | None = self._entered.get(None)
         if entered is None:
             entered = []
             self._entered.set(entered)
@@ -425,7 +439,14 @@ class Queue:
         if mine is None:
             raise RuntimeError(f"queue {self.name!r} is left by a task that did not enter it")
         entered.remove(mine)
+        mine.session.leave()
         return await mine.context.__aexit__(kind, error, traceback)
+
+    @asynccontextmanager
+    async def entered(self) -> AsyncGenerator[Session]:
+        """Enter, and give the session that this opened: it stays, whoever else enters and leaves meanwhile."""
+        async with self:
+            yield self._entered.get()[-1].session
 
     @property
     def session(self) -> Session:

@@ -93,7 +93,9 @@ async def put(queue: Queue, *fields: Any) -> bytes:
     return entry
 
 
-def envelope(payload: Any = None, *, id: str = "foreign", body: bytes | None = None, failed: int = 0) -> bytes:
+def envelope(
+    payload: Any = None, *, id: str = "foreign", body: bytes | None = None, failed: int = 0
+) -> bytes:
     """The field ``d`` of an entry."""
     body = msgpack.packb({} if payload is None else payload) if body is None else body
     packed: bytes = msgpack.packb([id, body, 1_795_000_000_000, failed])
@@ -104,7 +106,8 @@ async def rows(queue: Queue, stream: bytes) -> list[Mapping[str, bytes]]:
     """The entries of a stream, oldest first, each a map."""
     entries = await queue.redis.call("XRANGE", stream, "-", "+")
     return [
-        {fields[index].decode(): fields[index + 1] for index in range(0, len(fields), 2)} for _, fields in entries
+        {fields[index].decode(): fields[index + 1] for index in range(0, len(fields), 2)}
+        for _, fields in entries
     ]
 
 

@@ -38,7 +38,9 @@ async def payloads(queue: Queue) -> list[Any]:
 # -- one ------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_job_is_an_entry_with_an_envelope_and_the_task_s_name(queue: Queue, note: Task[..., Any]) -> None:
+async def test_a_job_is_an_entry_with_an_envelope_and_the_task_s_name(
+    queue: Queue, note: Task[..., Any]
+) -> None:
     async with queue:
         handle = await note.enqueue(1, b="two")
         [row] = await rows(queue, queue.keys.stream)
@@ -156,7 +158,9 @@ async def test_an_id_belongs_to_one_job(queue: Queue, note: Task[..., Any]) -> N
 async def test_options_travel_with_the_job(queue: Queue, note: Task[..., Any]) -> None:
     backoff = Backoff.exponential(0.25, maximum=8, multiplier=3)
     async with queue:
-        await note.options(attempts=7, backoff=backoff, timeout=1.5, result_ttl=timedelta(minutes=1)).enqueue()
+        await note.options(
+            attempts=7, backoff=backoff, timeout=1.5, result_ttl=timedelta(minutes=1)
+        ).enqueue()
         [row] = await rows(queue, queue.keys.stream)
     *_, override, extras = decode(row["d"])
     assert override.attempts == 7
@@ -212,7 +216,9 @@ async def test_options_that_make_no_sense_are_refused(
         {"at": datetime.now(timezone(timedelta(hours=5))) + timedelta(minutes=1)},
     ],
 )
-async def test_a_delayed_job_waits_with_its_due_time(queue: Queue, note: Task[..., Any], when: dict[str, Any]) -> None:
+async def test_a_delayed_job_waits_with_its_due_time(
+    queue: Queue, note: Task[..., Any], when: dict[str, Any]
+) -> None:
     async with queue:
         await note.options(**when).enqueue(1)
         [(member, score)] = await queue.redis.zrange(queue.keys.delayed, 0, -1, withscores=True)
@@ -221,7 +227,10 @@ async def test_a_delayed_job_waits_with_its_due_time(queue: Queue, note: Task[..
     assert abs(float(score) / 1000 - datetime.now(UTC).timestamp() - 60) < 30
 
 
-@pytest.mark.parametrize("when", [{"delay": 0}, {"at": datetime(1999, 12, 31, tzinfo=UTC)}, {"at": datetime.min.replace(tzinfo=UTC)}])
+@pytest.mark.parametrize(
+    "when",
+    [{"delay": 0}, {"at": datetime(1999, 12, 31, tzinfo=UTC)}, {"at": datetime.min.replace(tzinfo=UTC)}],
+)
 async def test_a_job_that_is_due_already_runs(
     queue: Queue, note: Task[..., Any], notes: Notes[Any], when: dict[str, Any]
 ) -> None:
@@ -234,7 +243,9 @@ async def test_a_job_that_is_due_already_runs(
 # -- ids of one's own -----------------------------------------------------------------------------------------------
 
 
-async def test_an_id_that_is_taken_makes_no_second_job(queue: Queue, note: Task[..., Any], notes: Notes[Any]) -> None:
+async def test_an_id_that_is_taken_makes_no_second_job(
+    queue: Queue, note: Task[..., Any], notes: Notes[Any]
+) -> None:
     mine = note.options(id="welcome:ada")
     async with queue:
         first, second = await mine.enqueue(1), await mine.enqueue(2)
@@ -322,7 +333,9 @@ def short(redis_url: str) -> Queue:
 async def test_a_full_queue_refuses_who_does_not_wait(short: Queue) -> None:
     async with short:
         await short.enqueue_many("note", [{"a": n} for n in range(3)], wait=False)
-        with pytest.raises(QueueFull, match="'short' holds its max_length of 3 jobs: enqueue with wait=True") as caught:
+        with pytest.raises(
+            QueueFull, match="'short' holds its max_length of 3 jobs: enqueue with wait=True"
+        ) as caught:
             await short.enqueue("note", {"a": 4}, wait=False)
         with pytest.raises(QueueFull):
             await short.enqueue("note", {"a": 4}, wait=False, id="mine")
@@ -399,7 +412,9 @@ async def test_an_argument_that_cannot_travel_is_refused_with_its_path(
         assert await length(queue) == 0, "nothing was sent, not even what comes before it"
 
 
-async def test_what_is_just_within_the_limits_travels(queue: Queue, note: Task[..., Any], notes: Notes[Any]) -> None:
+async def test_what_is_just_within_the_limits_travels(
+    queue: Queue, note: Task[..., Any], notes: Notes[Any]
+) -> None:
     async with queue:
         for value in (nested(63), 2**64 - 1, -(2**63)):
             await note.enqueue(value)
@@ -410,7 +425,9 @@ async def test_what_is_just_within_the_limits_travels(queue: Queue, note: Task[.
 async def test_a_job_that_is_too_large_is_refused_with_its_size_and_the_limit(redis_url: str) -> None:
     queue = Queue("work", redis_url, limits=Limits(payload=1000))
     async with queue:
-        with pytest.raises(PayloadRefused, match=r"a job of 'note' has 10\d\d bytes, and the limit is 1000: .* Limits"):
+        with pytest.raises(
+            PayloadRefused, match=r"a job of 'note' has 10\d\d bytes, and the limit is 1000: .* Limits"
+        ):
             await queue.enqueue("note", {"a": "x" * 1000})
         await queue.enqueue("note", {"a": "x" * 900})
 
@@ -422,7 +439,9 @@ async def test_the_limit_is_a_mebibyte_unless_the_queue_says_otherwise(queue: Qu
         await queue.enqueue("note", {"a": bytes(1024 * 1024 - 100)})
 
 
-async def test_a_map_that_is_encoded_while_another_is_does_not_mix_with_it(queue: Queue, note: Task[..., Any]) -> None:
+async def test_a_map_that_is_encoded_while_another_is_does_not_mix_with_it(
+    queue: Queue, note: Task[..., Any]
+) -> None:
     class Lazy(dict[str, Any]):
         def items(self) -> Any:
             pack("a thread that has its turn here packs something else", what="other")
@@ -451,7 +470,9 @@ async def test_a_queue_that_is_not_open_says_so(queue: Queue, note: Task[..., An
         _ = queue.redis
 
 
-async def test_the_whole_command_surface_of_redis_is_there(queue: Queue, note: Task[..., Any], server: Server) -> None:
+async def test_the_whole_command_surface_of_redis_is_there(
+    queue: Queue, note: Task[..., Any], server: Server
+) -> None:
     async with queue:
         await note.enqueue(1)
         assert await queue.redis.xlen(queue.keys.stream) == 1

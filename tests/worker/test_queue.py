@@ -169,7 +169,11 @@ def test_a_wrong_setting_of_the_queue_alone_names_itself(
         (lambda: Retention(ids=0), ValueError, "ids must be a finite number of seconds > 0, not 0"),
         (lambda: Retention(events=-1), ValueError, "events must be >= 1, not -1"),
         (lambda: Backoff.fixed(-1), ValueError, "delay must be"),
-        (lambda: Backoff.exponential(1, multiplier=0.5), ValueError, "multiplier must be a finite number >= 1, not 0.5"),
+        (
+            lambda: Backoff.exponential(1, multiplier=0.5),
+            ValueError,
+            "multiplier must be a finite number >= 1, not 0.5",
+        ),
         (lambda: Backoff.of(3), TypeError, "Backoff.of needs a function"),  # type: ignore[arg-type]
     ],
 )

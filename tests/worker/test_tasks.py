@@ -55,7 +55,9 @@ def test_two_functions_cannot_have_one_name() -> None:
     @queue.task
     def first() -> None: ...
 
-    with pytest.raises(ValueError, match=r"has a task 'first' already: <function .*first.*give one of them another name"):
+    with pytest.raises(
+        ValueError, match=r"has a task 'first' already: <function .*first.*give one of them another name"
+    ):
 
         @queue.task(name="first")
         def second() -> None: ...
@@ -73,7 +75,9 @@ def test_a_function_with_any_number_of_positional_arguments_is_refused() -> None
     def add(*numbers: int) -> int:
         return sum(numbers)
 
-    with pytest.raises(TypeError, match=r"task 'add' takes \*numbers, and .* by name: declare a list instead"):
+    with pytest.raises(
+        TypeError, match=r"task 'add' takes \*numbers, and .* by name: declare a list instead"
+    ):
         queue.task(add)
 
 

@@ -58,9 +58,7 @@ class Promoter:
 
     async def run(self) -> None:
         """Promote until cancelled."""
-        with self._subscriber.subscribe(
-            self._keys.due, lambda _channel, _message: self._woken.set(), on_gap=lambda: self._woken.set()
-        ) as subscription:
+        with self._subscriber.subscribe(self._keys.due, self._wake, on_gap=self._wake) as subscription:
             while True:
                 self._woken = anyio.Event()
                 longest = self._longest if subscription.confirmed else _LONGEST_SLEEP_UNHEARD
@@ -70,6 +68,9 @@ class Promoter:
                     continue
                 with anyio.move_on_after(_sleep(promotion, longest)):
                     await self._woken.wait()
+
+    def _wake(self, *_: object) -> None:
+        self._woken.set()
 
     def _tell(self, promotion: Promotion) -> None:
         if promotion.spoiled:

@@ -24,6 +24,18 @@ _LARGEST_BYTES = 4 * 1024 * 1024
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.25
 
 
+class Leaving(Exception):
+    """Whoever opened the queue here leaves it; who waits for room goes on elsewhere.
+
+    Attributes:
+        answers: Those for the jobs that were added before.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: list[bool] = []
+
+
 class _Ticket:
     """A caller that waits in the batch."""
 
@@ -55,6 +67,8 @@ class Publisher:
         self._wanted = anyio.Event()
         self._batch = 0
         self._unanswered: dict[int, None] = {}
+        self._leaving = False
+        self._answered = anyio.Event()
 
     @property
     def used(self) -> bool:
@@ -67,6 +81,7 @@ class Publisher:
         Raises:
             QueueFull: There is no room, and ``wait`` is false.
             RedisUnavailable: Redis was away for longer than the patience.
+            Leaving: `finish` was called while this waited for room.
         """
         # With a bound on the length everybody answers for itself: one that must wait must not hold up the others.
         if len(jobs) != 1 or self._max_length or not (self._unanswered or self._waiting):
@@ -93,6 +108,13 @@ class Publisher:
             for ticket in (*tickets, *self._waiting):
                 ticket.sent.set()
 
+    async def finish(self) -> None:
+        """Wait until everything is answered that was given to `add`; who waits for room is sent away."""
+        self._leaving = True
+        while self._waiting or self._unanswered:
+            self._answered = anyio.Event()
+            await self._answered.wait()
+
     async def _send_together(self, tickets: Sequence[_Ticket]) -> None:
         try:
             news = await self._send([ticket.job for ticket in tickets], wait=True)
@@ -106,13 +128,13 @@ class Publisher:
             ticket.sent.set()
 
     async def _send(self, jobs: Sequence[Addition], *, wait: bool) -> list[bool]:
-        if all(job.plain for job in jobs):
-            for batch in self._batches(jobs):
-                await self._deliver(batch, wait=wait)
-            return [True] * len(jobs)
         answers: list[bool] = []
-        for batch in self._batches(jobs):
-            answers += await self._deliver(batch, wait=wait)
+        try:
+            for batch in self._batches(jobs):
+                answers += await self._deliver(batch, wait=wait)
+        except Leaving as leaving:
+            leaving.answers = answers
+            raise
         return answers
 
     async def _deliver(self, jobs: Sequence[Addition], *, wait: bool) -> list[bool]:
@@ -136,10 +158,13 @@ class Publisher:
                 except Full:
                     if not wait:
                         raise QueueFull(self._queue, self._max_length) from None
+                if self._leaving:
+                    raise Leaving
                 await anyio.sleep(random.uniform(pause / 2, pause))
                 pause = min(pause * 2, _LONGEST_PAUSE)
         finally:
             del self._unanswered[number]
+            self._answered.set()
 
     def _batches(self, jobs: Sequence[Addition]) -> Iterator[Sequence[Addition]]:
         longest = min(_LARGEST_BATCH, self._max_length or _LARGEST_BATCH)
