@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import redis
 from tests.embedded.users import Watch, wait_until_nobody_serves
 
-import redis
 from anyq.embedded import EmbeddedServer, resolve
 from anyq.errors import ConfigurationError, RedisUnavailable
 

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import redis
+
 from anyq.embedded import resolve
 from anyq.errors import AnyQError
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import attrs
 import pytest
+import redis
 from redis.credentials import UsernamePasswordCredentialProvider
 from tests.support.servers import Server
 from tests.support.tls import certificates
 
-import redis
 from anyq._redis.address import Address
 
 

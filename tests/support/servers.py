@@ -19,11 +19,11 @@ from typing import Any, Self, cast
 from urllib.parse import quote
 
 import attrs
+import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from tests.support.tls import Terminator, certificates
 
-import redis
 from anyq._embedded import locks
 from anyq._embedded.directory import Directory, temporary
 from anyq._embedded.process import DURABLE, IN_MEMORY, Process, start

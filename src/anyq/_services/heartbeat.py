@@ -13,11 +13,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import cast
 
+import redis
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
 from redis.retry import Retry
-
-import redis
 
 from .._redis.address import Address
 
