@@ -200,7 +200,7 @@ class Worker:
         self._host: TaskGroup | None = None
         self._stop_asked: anyio.Event | None = None
         self._stopped: anyio.Event | None = None
-        self._drain_scope = anyio.CancelScope()
+        self._drain_scope: anyio.CancelScope | None = None
         self._drain_timeout = self.drain_timeout
         self._crash: BaseException | None = None
         self._crew = Crew(self.concurrency)
@@ -261,7 +261,7 @@ class Worker:
         """
         if drain_timeout is not None:
             self._drain_timeout = seconds("drain_timeout", drain_timeout)
-            if self._state == "draining":
+            if self._drain_scope is not None:
                 deadline = anyio.current_time() + self._drain_timeout
                 self._drain_scope.deadline = min(self._drain_scope.deadline, deadline)
         if self._stop_asked is not None:
@@ -391,7 +391,9 @@ class Worker:
             session = await connections.enter_async_context(queue.entered())
             await patience(session.client.connect)
             capabilities = await patience(session.client.capabilities)
-            for sentence in await patience(partial(misfits, session.client, private=queue.url == embedded.SCHEME)):
+            for sentence in await patience(
+                partial(misfits, session.client, private=queue.url == embedded.SCHEME)
+            ):
                 logger.warning("%s: %s", queue.name, sentence)
             reading = await connections.enter_async_context(
                 Client(session.address, locate=queue.locate if queue.relocates else None)
@@ -502,7 +504,8 @@ class Worker:
         assert self._runners is not None
         assert duties.runners is not None
         self._state = "draining"
-        self._drain_scope = anyio.CancelScope(deadline=anyio.current_time() + self._drain_timeout)
+        drain_scope = anyio.CancelScope(deadline=anyio.current_time() + self._drain_timeout)
+        self._drain_scope = drain_scope
         logger.info("%r stops: %d handlers are at work", self, len(self._runners.running))
 
         # 1. Nothing new is taken, and what was not begun goes back at once: another worker starts it immediately.
@@ -516,9 +519,9 @@ class Worker:
         self._runners.release_unstarted()
 
         # 2. Handlers end by themselves, or are cancelled at the deadline; leases are kept meanwhile.
-        with self._drain_scope:
+        with drain_scope:
             await duties.runners.ended.wait()
-        leave_by = min(anyio.current_time(), self._drain_scope.deadline) + _GRACE
+        leave_by = min(anyio.current_time(), drain_scope.deadline) + _GRACE
         if not duties.runners.ended.is_set():
             self._runners.cut("shutdown")
             if not await _within(_CLEANUP_GRACE, duties.runners.ended):
