@@ -1,0 +1,25 @@
+"""The command line. One sub-command a file; `commands.py` assembles them.
+
+This file imports nothing but Python's own, so that a core-only installation gets a sentence and not a traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+
+NEEDED = {"click", "rich"}
+
+
+def main() -> None:
+    """Run the command line; the entry point of the program ``anyq``, and of ``python -m anyq``."""
+    try:
+        from .commands import anyq
+    except ModuleNotFoundError as error:
+        if error.name not in NEEDED:
+            raise
+        print(
+            f"anyq: the command line needs {error.name}, which is not installed: pip install 'anyq[cli]'",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    anyq()

@@ -1,0 +1,37 @@
+"""The program ``anyq``: its sub-commands, each from a file of its own."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+import click
+
+from .demo import demo
+from .worker import worker
+
+
+def _version() -> str:
+    try:
+        return version("anyq")
+    except PackageNotFoundError:  # run from its sources
+        return "(not installed)"
+
+
+@click.group(
+    name="anyq",
+    context_settings={
+        "auto_envvar_prefix": "ANYQ",
+        "help_option_names": ["-h", "--help"],
+        "show_default": True,
+    },
+)
+@click.version_option(_version(), message="anyq %(version)s")
+def anyq() -> None:
+    """A background job queue on Redis or Valkey, for Trio and asyncio.
+
+    Each option can be given as an environment variable too: --drain-timeout of `anyq worker` is ANYQ_WORKER_DRAIN_TIMEOUT.
+    """
+
+
+anyq.add_command(demo)
+anyq.add_command(worker)

@@ -1,0 +1,97 @@
+"""How a process of the command line ends: what its exit code says, and the list of what it left behind.
+
+A worker's nursery cannot leave a handler that ignores its cancellation: that is the point of a nursery. A *process* can, and here it
+does: a watchdog in a thread of its own ends it, late enough that everything else had its time, and says what was cut.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+from .._core.job import Job
+from ..worker import Worker
+
+DONE = 0
+CRASHED = 1
+LEFT_SOMETHING = 3
+
+#: Seconds after the drain's deadline in which a worker leaves whatever happens: its own 4, and one for the process.
+GRACE = 5.0
+
+
+def report(workers: Iterable[Worker]) -> bool:
+    """Say on stderr what workers left behind; give whether that was anything."""
+    left = [worker for worker in workers if not worker.left_nothing]
+    if not left:
+        return False
+    jobs = [job for worker in left for job in worker.unfinished]
+    if jobs:
+        print(f"anyq: {_count(jobs)} left behind; other workers take over what is left:", file=sys.stderr)
+        for job in jobs:
+            print(f"  {_line(job)}", file=sys.stderr)
+    else:
+        print("anyq: no job is left behind, but Redis could not be told that this worker ends", file=sys.stderr)
+    return True
+
+
+def end_now(code: int) -> NoReturn:
+    """End the process without waiting for anything; only what was printed is seen off."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # nobody reads it any more
+            continue
+    os._exit(code)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process: at once if a thread might keep it (a plain function that ignores that its job was cut)."""
+    me = threading.current_thread()
+    if code != DONE and any(not thread.daemon and thread is not me for thread in threading.enumerate()):
+        end_now(code)
+    sys.exit(code)
+
+
+class Watchdog:
+    """Ends the process when its drain has taken too long.
+
+    Args:
+        workers: Whose jobs are listed then.
+        drain_timeout: Seconds that handlers are given after the first request to stop.
+    """
+
+    def __init__(self, workers: Sequence[Worker], drain_timeout: float) -> None:
+        self._workers = workers
+        self._drain_timeout = drain_timeout
+        # A SimpleQueue may be put into by a signal's handler, whatever that handler has interrupted.
+        self._requests: queue.SimpleQueue[float] = queue.SimpleQueue()
+        threading.Thread(target=self._watch, name="anyq watchdog", daemon=True).start()
+
+    def asked(self) -> None:
+        """Take note of a request to stop: the first starts the clock, the second shortens it. From anywhere."""
+        self._requests.put(time.monotonic())
+
+    def _watch(self) -> None:
+        deadline = self._requests.get() + self._drain_timeout + GRACE
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                deadline = min(deadline, self._requests.get(timeout=left) + GRACE)
+            except queue.Empty:
+                break
+        print("anyq: a handler ignores that it was cancelled, and this process ends without it", file=sys.stderr)
+        report(self._workers)
+        end_now(LEFT_SOMETHING)
+
+
+def _count(jobs: Sequence[Job]) -> str:
+    return "1 job is" if len(jobs) == 1 else f"{len(jobs)} jobs are"
+
+
+def _line(job: Job) -> str:
+    return f"{job.id} of task {job.name!r} in queue {job.queue!r}, attempt {job.attempt}"

@@ -1,0 +1,173 @@
+"""``anyq worker``: workers as a program, in one process or in several that are supervised.
+
+Its exit code is 0 only when nothing was left behind; 3 when something was, with the list on stderr; 2 when the command line makes no
+sense; 1 when the worker crashed.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any
+
+import attrs
+import click
+from anyio.from_thread import BlockingPortal
+from redis.exceptions import RedisError
+
+from .. import embedded
+from ..errors import AnyQError, WorkerCrashed
+from ..queue import Queue
+from ..serve import Shift, watch
+from ..worker import Worker
+from .endings import CRASHED, DONE, LEFT_SOMETHING, Watchdog, leave, report
+from .finding import FORM, find_queue
+from .leash import Leash
+from .loops import backend_option, run
+from .processes import supervise
+
+logger = logging.getLogger("anyq.cli")
+
+_LOG = "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
+
+LEVELS = ("debug", "info", "warning", "error")
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """What the command line says about a worker; the names are those of `Worker`."""
+
+    concurrency: int
+    threads: int | None
+    lease: float
+    drain_timeout: float
+    attempts: int
+    events: bool
+    prefetch: int | None
+    max_block: float
+    outage_limit: float | None
+
+
+@click.command
+@click.argument("targets", nargs=-1, required=True, metavar="MODULE:QUEUE...")
+@click.option("--concurrency", "-c", type=click.IntRange(min=1), default=100, help="Jobs that run at the same time.")
+@click.option("--processes", "-p", type=click.IntRange(min=1), default=1, help="Processes, each with such a worker.")
+@backend_option
+@click.option("--url", help="Where Redis is, instead of what the queues say.")
+@click.option("--drain-timeout", type=float, default=30.0, metavar="SECONDS", help="What running jobs get at the end.")
+@click.option("--lease", type=float, default=4.0, metavar="SECONDS", help="After which others take over a silent worker's.")
+@click.option("--threads", type=click.IntRange(min=1), help="Plain functions that run at the same time.")
+@click.option("--attempts", type=click.IntRange(min=1), default=5, help="Runs of a job, where tasks say nothing.")
+@click.option("--prefetch", type=click.IntRange(min=0), help="Jobs taken ahead of the running ones, at most.")
+@click.option("--max-block", type=float, default=30.0, metavar="SECONDS", help="How long a job may block the event loop.")
+@click.option("--outage-limit", type=float, metavar="SECONDS", help="Redis trouble after which to give up.")
+@click.option("--events/--no-events", default=True, help="Write the events stream.")
+@click.option("--log-level", type=click.Choice(LEVELS), default="info", help="How much is logged, to stderr.")
+@click.option("--leash", is_flag=True, hidden=True, allow_from_autoenv=False, help="Standard input is a supervisor's pipe.")
+@click.pass_context
+def worker(
+    context: click.Context,
+    targets: tuple[str, ...],
+    processes: int,
+    backend: str,
+    url: str | None,
+    log_level: str,
+    leash: bool,
+    **settings: Any,
+) -> None:
+    """Run the jobs of one or several queues, until SIGTERM or SIGINT.
+
+    MODULE:QUEUE says where your program has its queue, such as myapp.jobs:queue; the module is looked for here first. All its tasks
+    must be registered when it has been imported.
+
+    The first signal drains: running jobs get --drain-timeout to end, what was not begun goes back at once. The second stops at once.
+    A job that ignores that it was cancelled ends with the process, 5 seconds later at most.
+
+    Exits with 0 only when nothing was left behind, otherwise with 3 and the list on stderr; with 2 when the command line makes no
+    sense, and with 1 when the worker failed.
+    """
+    tether = Leash() if leash else None
+    logging.basicConfig(level=log_level.upper(), format=_LOG)
+    queues = _find(targets, url)
+    chosen = Settings(**settings)
+    made = _make(queues, chosen)  # also in the supervisor: a mistake is told once, and at once
+    if processes > 1:
+        _refuse_private_servers(queues, processes)
+        leave(run(partial(supervise, _arguments(context), processes, chosen.drain_timeout), "asyncio"))
+    leave(_work(made, backend, tether))
+
+
+def _find(targets: tuple[str, ...], url: str | None) -> list[Queue]:
+    queues: list[Queue] = []
+    for target in dict.fromkeys(targets):
+        queue = find_queue(target)
+        if url is not None:
+            try:
+                queue.redirect(url)
+            except (ValueError, TypeError) as error:
+                raise click.BadParameter(str(error), param_hint="--url") from None
+        if queue not in queues:
+            queues.append(queue)
+    return queues
+
+
+def _make(queues: list[Queue], settings: Settings) -> Worker:
+    for queue in queues:
+        if not queue.runnables and queue.fallback_runnable is None:
+            logger.warning("queue %r has no task: is the module that registers them imported?", queue.name)
+    try:
+        return Worker(queues, **attrs.asdict(settings))
+    except (ValueError, TypeError) as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _refuse_private_servers(queues: list[Queue], processes: int) -> None:
+    for queue in queues:
+        if queue.url.startswith(embedded.SCHEME) and not embedded.directory_of(queue.url):
+            raise click.UsageError(
+                f"queue {queue.name!r} is at {queue.url}, a server that is private to one process, and --processes is "
+                f"{processes}: give it a directory to share, such as --url embedded:///var/lib/anyq, or a server's URL"
+            )
+
+
+def _work(worker: Worker, backend: str, leash: Leash | None) -> int:
+    """Run one worker to its end, and give the exit code."""
+    watchdog = Watchdog([worker], worker.drain_timeout)
+    shift = Shift([worker])
+
+    async def work() -> None:
+        async with BlockingPortal() as portal:
+            if leash is not None:
+                leash.hold(shift, portal, watchdog.asked)
+            await watch(shift, notice=watchdog.asked)
+
+    try:
+        run(work, backend)
+    except (AnyQError, RedisError, OSError) as error:
+        # A sentence is enough for what Redis says; a crash of ours is told in full.
+        crash = isinstance(error, WorkerCrashed)
+        logger.error("the worker failed: %s", error, exc_info=error if crash else None)
+        report([worker])
+        return CRASHED
+    except Exception:
+        logger.exception("the worker failed")
+        report([worker])
+        return CRASHED
+    return LEFT_SOMETHING if report([worker]) else DONE
+
+
+def _arguments(context: click.Context) -> list[str]:
+    """The command line of one child: the same options, one process, on the leash."""
+    words = ["worker", "--leash", "--processes", "1"]
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name or "")
+        if isinstance(parameter, click.Argument) or parameter.name in {"processes", "leash"} or value is None:
+            continue
+        if isinstance(parameter, click.Option) and parameter.is_flag:
+            words.append((parameter.opts if value else parameter.secondary_opts)[0])
+        else:
+            words += max(parameter.opts, key=len), str(value)
+    return [*words, "--", *context.params["targets"]]
+
+
+__all__ = ["FORM", "worker"]
