@@ -90,7 +90,7 @@ class RetryLater(AnyQError):
     def __init__(self, delay: object, message: str = "") -> None:
         from .settings import seconds  # a leaf's only need of a sibling, and only when raised
 
-        self.delay = seconds("delay", delay)
+        self.delay: float = seconds("delay", delay)
         super().__init__(message or f"again in {self.delay:g} s")
 
 

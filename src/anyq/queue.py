@@ -36,7 +36,7 @@ from ._store.publish import Addition
 from .errors import NotOpen, PayloadRefused
 from .handles import JobHandle
 from .settings import Backoff, Duration, Limits, Retention, at_least, name, optional_seconds
-from .tasks import NO_OPTIONS, Options, Task
+from .tasks import NO_OPTIONS, AsyncTask, Options, PlainTask, Task
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -57,10 +57,13 @@ _ids = _Ids()
 class TaskDecorator(Protocol):
     """What ``@queue.task(...)`` with arguments gives: it takes the function."""
 
+    # A coroutine function is a function too, and would fit below: what fits first counts.
     @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[P, R]: ...
     @overload
-    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    def __call__(self, function: Callable[P, R], /) -> PlainTask[P, R]: ...
 
 
 @attrs.define
@@ -138,7 +141,7 @@ class Queue:
     # -- tasks ----------------------------------------------------------------------------------------------------
 
     @overload
-    def task(
+    def task(  # type: ignore[overload-overlap]  # as in `TaskDecorator`
         self,
         function: Callable[P, Coroutine[Any, Any, R]],
         /,
@@ -148,7 +151,7 @@ class Queue:
         backoff: Backoff | None = None,
         timeout: Duration | None = None,
         result_ttl: Duration | None = None,
-    ) -> Task[P, R]: ...
+    ) -> AsyncTask[P, R]: ...
     @overload
     def task(
         self,
@@ -160,7 +163,7 @@ class Queue:
         backoff: Backoff | None = None,
         timeout: Duration | None = None,
         result_ttl: Duration | None = None,
-    ) -> Task[P, R]: ...
+    ) -> PlainTask[P, R]: ...
     @overload
     def task(
         self,
@@ -219,7 +222,7 @@ class Queue:
                     "give one of them another name"
                 )
             runnable = self.runnables[task_name] = Runnable.of(task_name, function, policy)
-            return Task(self, runnable)
+            return (AsyncTask if runnable.style == "async" else PlainTask)(self, runnable)
 
         return register if function is None else register(function)
 

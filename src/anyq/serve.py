@@ -60,8 +60,8 @@ class Shift:
     def __init__(self, workers: Sequence[Worker]) -> None:
         if not workers or not all(isinstance(worker, Worker) for worker in workers):
             raise TypeError(f"serve needs one or several Workers, not {workers!r}")
-        self.workers = tuple(workers)
-        self.asked = 0
+        self.workers: tuple[Worker, ...] = tuple(workers)
+        self.asked: int = 0
         self._starting: set[anyio.CancelScope] = set()
 
     def ask(self) -> None:

@@ -7,9 +7,9 @@ are bound through the signature; their types are checked through it too (``Param
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, cast
 
 import attrs
 
@@ -112,7 +112,7 @@ class Task(Generic[P, R]):
     def __init__(self, queue: Queue, runnable: Runnable, options: Options = NO_OPTIONS) -> None:
         self.name: str = runnable.name
         self.queue: Queue = queue
-        self.function = runnable.function
+        self.function: Callable[..., Any] = runnable.function
         self._runnable = runnable
         self._options = options
         self._signature = inspect.signature(runnable.function)
@@ -139,7 +139,7 @@ class Task(Generic[P, R]):
         timeout: Duration | None = None,
         result_ttl: Duration | None = None,
         wait: bool = True,
-    ) -> Task[P, R]:
+    ) -> Self:
         """Give this task with other settings for the calls made through it.
 
         Args:
@@ -169,7 +169,7 @@ class Task(Generic[P, R]):
             result_ttl=result_ttl,
             wait=wait,
         )
-        return Task(self.queue, self._runnable, options)
+        return type(self)(self.queue, self._runnable, options)
 
     def bind(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
         """Check arguments against the signature and keep them, for `enqueue_many`.
@@ -291,3 +291,21 @@ class Task(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<Task {self.name!r} of {self.queue.name!r}>"
+
+
+class AsyncTask(Task[P, R]):
+    """A task that is an ``async def``: a call of it is awaited, as one of the function is."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        """Call the function itself, here and now; nothing is enqueued."""
+        coroutine: Coroutine[Any, Any, R] = self.function(*args, **kwargs)
+        return coroutine
+
+
+class PlainTask(Task[P, R]):
+    """A task that is a plain ``def``: a call of it returns what the function returns."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function itself, here and now; nothing is enqueued."""
+        value: R = self.function(*args, **kwargs)
+        return value

@@ -48,7 +48,7 @@ from .metrics.sink import NoSink, Sink
 from .queue import Queue, policy_of
 from .settings import Backoff, Duration, at_least, optional_seconds, seconds
 
-logger = logging.getLogger("anyq.worker")
+logger: logging.Logger = logging.getLogger("anyq.worker")
 
 #: Seconds for which starting waits for Redis.
 _START_PATIENCE = 10.0
@@ -587,7 +587,10 @@ class Worker:
             others = group if error is None else group.split(lambda one: one is error)[1]
             if others is None:
                 return False
-            raise only(others) from error
+            alone = only(others)
+            if isinstance(error, anyio.get_cancelled_exc_class()):
+                raise alone from alone.__cause__  # the block was cancelled because of it, not the other way round
+            raise alone from alone.__cause__ or error
 
 
 @attrs.define

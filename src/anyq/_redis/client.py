@@ -83,10 +83,10 @@ class Client(AsyncCoreCommands):
         locate: Callable[[], Address] | None = None,
         on_push: OnPush | None = None,
     ) -> None:
-        self.address = Address.parse(address)
-        self.settings = settings or TransportSettings()
+        self.address: Address = Address.parse(address)
+        self.settings: TransportSettings = settings or TransportSettings()
         self._locate = locate
-        self.generation = 0
+        self.generation: int = 0
         """How many times it was connected: another number than last time means that replies may have been lost."""
 
         self._name = check_client_name(name)

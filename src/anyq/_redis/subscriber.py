@@ -40,12 +40,12 @@ class _Channel:
     __slots__ = ("changed", "confirmed", "interrupted", "name", "refused", "subscriptions")
 
     def __init__(self, name: bytes) -> None:
-        self.name = name
+        self.name: bytes = name
         self.subscriptions: list[Subscription] = []
-        self.confirmed = False
-        self.interrupted = False
+        self.confirmed: bool = False
+        self.interrupted: bool = False
         self.refused: ConfigurationError | None = None
-        self.changed = anyio.Event()
+        self.changed: anyio.Event = anyio.Event()
 
     def change(self) -> None:
         self.changed.set()
@@ -113,10 +113,10 @@ class Subscriber:
         on_change: OnChange | None = None,
         locate: Callable[[], Address] | None = None,
     ) -> None:
-        self.address = Address.parse(address)
-        self.settings = settings or TransportSettings()
+        self.address: Address = Address.parse(address)
+        self.settings: TransportSettings = settings or TransportSettings()
         self._locate = locate
-        self.generation = 0
+        self.generation: int = 0
         """How many times it was connected."""
 
         self._name = check_client_name(name)

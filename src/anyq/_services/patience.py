@@ -90,7 +90,7 @@ class Outages:
         self._who = who
         self._troubled: set[object] = set()
         self._since = 0.0
-        self.down = False
+        self.down: bool = False
         self.last_error: BaseException | None = None
 
     @property
