@@ -282,6 +282,9 @@ class Worker:
         patience = Patience("wait_idle", self._outages, limit=self._outage_limit)
         pause = _FIRST_LOOK
         while not self._stopped.is_set():
+            with anyio.move_on_after(_LONGEST_LOOK):
+                for branch in self._branches:
+                    await branch.ledger.empty()
             if not any(len(branch.ledger) for branch in self._branches):
                 for branch, queue in zip(self._branches, self.queues, strict=True):
                     found = await patience(lambda: depths(branch.client, queue.keys))  # noqa: B023
