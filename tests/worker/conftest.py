@@ -20,6 +20,8 @@ from anyq import Backoff, Queue, Worker
 
 T = TypeVar("T")
 
+NO_ARGUMENTS: dict[str, Any] = {}
+
 AT_ONCE = Backoff.fixed(0)
 """For tests of retries that are not about the wait."""
 
@@ -93,12 +95,10 @@ async def put(queue: Queue, *fields: Any) -> bytes:
     return entry
 
 
-def envelope(
-    payload: Any = None, *, id: str = "foreign", body: bytes | None = None, failed: int = 0
-) -> bytes:
+def envelope(payload: Any = NO_ARGUMENTS, *, id: str = "foreign", body: bytes | None = None) -> bytes:
     """The field ``d`` of an entry."""
-    body = msgpack.packb({} if payload is None else payload) if body is None else body
-    packed: bytes = msgpack.packb([id, body, 1_795_000_000_000, failed])
+    fields = [id, msgpack.packb(payload) if body is None else body, 1_795_000_000_000, 0]
+    packed: bytes = msgpack.packb(fields)
     return packed
 
 

@@ -89,6 +89,12 @@ class Parameters:
         if surplus and not self.open:
             shown = ", ".join(repr(name[:40]) for name in sorted(surplus)[:5])
             return f"no such parameter: {shown}"
+        gap = ""
+        for name in self.positional:
+            if name not in given:
+                gap = gap or name
+            elif gap:
+                return f"{name!r} is given by position, and {gap!r} before it is missing"
         return None
 
 

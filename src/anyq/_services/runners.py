@@ -23,7 +23,20 @@ from anyio.to_thread import run_sync
 
 from .._core import notices
 from .._core.job import Job
-from .._core.outcome import BAD_PAYLOAD, BAD_RESULT, Dead, Done, Error, Released, Retry, given_up, judge, park
+from .._core.outcome import (
+    BAD_PAYLOAD,
+    BAD_RESULT,
+    Dead,
+    Done,
+    Error,
+    Released,
+    Retry,
+    given_up,
+    is_suspect,
+    judge,
+    park,
+    put_off,
+)
 from .._core.runnable import Runnable
 from .._core.values import Undecodable, pack, unpack
 from ..context import running_job
@@ -79,6 +92,7 @@ class Runners:
         self._threads = anyio.CapacityLimiter(threads)
         self._context: Context = copy_context()
         self._stopping = False
+        self._suspect: Job | None = None
         self.runners: list[Runner] = []
         self.abandoned: list[Job] = []
 
@@ -197,6 +211,8 @@ class Runners:
             finally:
                 runner.job = None
                 job.ended = True
+                if self._suspect is job:
+                    self._suspect = None
                 crew.idle += 1
                 crew.finished += 1
                 home.room.freed()
@@ -219,6 +235,11 @@ class Runners:
             assert dead is not None
             self._give_up(dead, home)
             return False
+        if job.lost and is_suspect(job, attempts):
+            if self._suspect is not None:
+                home.outcomes.retries.send.send_nowait(put_off(job, random.random()))
+                return False
+            self._suspect = job
         try:
             job.payload = payload = unpack(job.body, depth=home.limits.depth)
         except Undecodable as error:
@@ -277,8 +298,9 @@ class Runners:
                         f"the result has {len(result)} bytes, and the limit is {home.limits.result}"
                     )
             except Exception as error:  # noqa: BLE001 - whatever it is, to run the job again would end the same way
-                self._observe(job, home, "failed", time.monotonic() - began)
-                self._give_up(Dead(job, BAD_RESULT, Error.of(error)), home)
+                dead = Dead(job, BAD_RESULT, Error.of(error))
+                self._say_failed(job, home, dead.error, time.monotonic() - began)
+                self._give_up(dead, home)
                 return
         seconds = time.monotonic() - began
         if job.cut == "lost":
@@ -341,12 +363,7 @@ class Runners:
         backoff = job.override.backoff or home.backoff(task)
         outcome = judge(job, error, job.attempts, backoff, random.random(), self._bad_backoff)
         if not isinstance(error, RetryLater):
-            home.counts.failed += 1
-            self._observe(job, home, "failed", seconds)
-            if home.bulletin.events and outcome.error is not None:
-                home.bulletin.notice(
-                    notices.failed(job, outcome.error, round(seconds * 1_000_000), wall_ms())
-                )
+            self._say_failed(job, home, outcome.error, seconds)
         if isinstance(outcome, Retry):
             if outcome.error is not None:
                 logger.warning(
@@ -356,6 +373,12 @@ class Runners:
             home.outcomes.retries.send.send_nowait(outcome)
         else:
             home.outcomes.dead.send.send_nowait(outcome)
+
+    def _say_failed(self, job: Job, home: Home, error: Error | None, seconds: float) -> None:
+        home.counts.failed += 1
+        self._observe(job, home, "failed", seconds)
+        if home.bulletin.events and error is not None:
+            home.bulletin.notice(notices.failed(job, error, round(seconds * 1_000_000), wall_ms()))
 
     def _give_up(self, dead: Dead, home: Home) -> None:
         home.outcomes.dead.send.send_nowait(dead)
