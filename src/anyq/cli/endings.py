@@ -36,7 +36,9 @@ def report(workers: Iterable[Worker]) -> bool:
         for job in jobs:
             print(f"  {_line(job)}", file=sys.stderr)
     else:
-        print("anyq: no job is left behind, but Redis could not be told that this worker ends", file=sys.stderr)
+        print(
+            "anyq: no job is left behind, but Redis could not be told that this worker ends", file=sys.stderr
+        )
     return True
 
 
@@ -84,7 +86,9 @@ class Watchdog:
                 deadline = min(deadline, self._requests.get(timeout=left) + GRACE)
             except queue.Empty:
                 break
-        print("anyq: a handler ignores that it was cancelled, and this process ends without it", file=sys.stderr)
+        print(
+            "anyq: a handler ignores that it was cancelled, and this process ends without it", file=sys.stderr
+        )
         report(self._workers)
         end_now(LEFT_SOMETHING)
 

@@ -30,7 +30,9 @@ class Leash:
 
     def hold(self, shift: Shift, portal: BlockingPortal, notice: Callable[[], None]) -> None:
         """Pass on what the supervisor asks for, from a thread of its own: a blocked event loop must not make it deaf."""
-        threading.Thread(target=self._listen, args=(shift, portal, notice), name="anyq leash", daemon=True).start()
+        threading.Thread(
+            target=self._listen, args=(shift, portal, notice), name="anyq leash", daemon=True
+        ).start()
 
     def _listen(self, shift: Shift, portal: BlockingPortal, notice: Callable[[], None]) -> None:
         while True:

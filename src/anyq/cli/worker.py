@@ -50,20 +50,46 @@ class Settings:
 
 @click.command
 @click.argument("targets", nargs=-1, required=True, metavar="MODULE:QUEUE...")
-@click.option("--concurrency", "-c", type=click.IntRange(min=1), default=100, help="Jobs that run at the same time.")
-@click.option("--processes", "-p", type=click.IntRange(min=1), default=1, help="Processes, each with such a worker.")
+@click.option(
+    "--concurrency", "-c", type=click.IntRange(min=1), default=100, help="Jobs that run at the same time."
+)
+@click.option(
+    "--processes", "-p", type=click.IntRange(min=1), default=1, help="Processes, each with such a worker."
+)
 @backend_option
 @click.option("--url", help="Where Redis is, instead of what the queues say.")
-@click.option("--drain-timeout", type=float, default=30.0, metavar="SECONDS", help="What running jobs get at the end.")
-@click.option("--lease", type=float, default=4.0, metavar="SECONDS", help="After which others take over a silent worker's.")
+@click.option(
+    "--drain-timeout", type=float, default=30.0, metavar="SECONDS", help="What running jobs get at the end."
+)
+@click.option(
+    "--lease",
+    type=float,
+    default=4.0,
+    metavar="SECONDS",
+    help="After which others take over a silent worker's.",
+)
 @click.option("--threads", type=click.IntRange(min=1), help="Plain functions that run at the same time.")
-@click.option("--attempts", type=click.IntRange(min=1), default=5, help="Runs of a job, where tasks say nothing.")
+@click.option(
+    "--attempts", type=click.IntRange(min=1), default=5, help="Runs of a job, where tasks say nothing."
+)
 @click.option("--prefetch", type=click.IntRange(min=0), help="Jobs taken ahead of the running ones, at most.")
-@click.option("--max-block", type=float, default=30.0, metavar="SECONDS", help="How long a job may block the event loop.")
+@click.option(
+    "--max-block",
+    type=float,
+    default=30.0,
+    metavar="SECONDS",
+    help="How long a job may block the event loop.",
+)
 @click.option("--outage-limit", type=float, metavar="SECONDS", help="Redis trouble after which to give up.")
 @click.option("--events/--no-events", default=True, help="Write the events stream.")
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", help="How much is logged, to stderr.")
-@click.option("--leash", is_flag=True, hidden=True, allow_from_autoenv=False, help="Standard input is a supervisor's pipe.")
+@click.option(
+    "--leash",
+    is_flag=True,
+    hidden=True,
+    allow_from_autoenv=False,
+    help="Standard input is a supervisor's pipe.",
+)
 @click.pass_context
 def worker(
     context: click.Context,

@@ -1,0 +1,72 @@
+"""What the demonstration came to, in a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from .account import Account, percentile
+
+#: How many missing jobs and dead letters are told by name.
+_AT_MOST = 10
+
+
+def summarize(account: Account, console: Console) -> None:
+    """Print the summary."""
+    for label, text in _lines(account):
+        line = Text(f"{label:>13}  ", style="bold")
+        line.append(text, style="not bold")
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _lines(account: Account) -> Iterator[tuple[str, str]]:
+    missing, ended = account.missing, account.settled
+    yield (
+        "jobs",
+        f"{account.jobs:,}: {ended - len(account.dead):,} done, {len(account.dead):,} dead, {_unaccounted(account)}",
+    )
+    count, seconds = account.pace
+    if count and seconds:
+        yield (
+            "throughput",
+            f"{count / seconds:,.0f} files a second ({count:,} in {seconds:.2f} s, without those held up on purpose)",
+        )
+    if alone := account.alone(delayed=False):
+        yield "start", f"{_spread(alone)} from enqueue to start, {len(alone)} jobs one after the other"
+    if account.in_line:
+        yield (
+            "in line",
+            f"{_spread(account.in_line)} from enqueue to start, {len(account.in_line):,} jobs enqueued at once",
+        )
+    if late := account.alone(delayed=True):
+        yield "delayed", f"started {_spread(late)} after their time, {len(late)} jobs with nothing else to do"
+    yield "retries", f"{account.retried:,}"
+    yield "dead letters", f"{len(account.dead):,}"
+    for job_id, failure in list(account.dead.items())[:_AT_MOST]:
+        path = account.plans[job_id].path if job_id in account.plans else "ping"
+        yield "", f"{path}: {failure.reason}, {failure.type}: {failure.message}"
+    surveys = account.surveyed.values()
+    if surveys:
+        words, size = sum(survey["words"] for survey in surveys), sum(survey["bytes"] for survey in surveys)
+        yield "read", f"{len(surveys):,} files, {size / 1e6:,.1f} MB, {words:,} words, each file hashed"
+        yield "commonest", ", ".join(f"{word} {count:,}" for word, count in account.words.most_common(10))
+    if missing and account.stopped_by is None:
+        for job_id in missing[:_AT_MOST]:
+            yield "missing", f"{job_id} {account.plans[job_id].path if job_id in account.plans else 'ping'}"
+
+
+def _unaccounted(account: Account) -> str:
+    missing = len(account.missing)
+    if account.stopped_by is not None:
+        return f"{missing:,} not begun or handed back when {account.stopped_by.name} came"
+    return f"{missing:,} unaccounted for" if missing else "none unaccounted for"
+
+
+def _spread(ordered: Sequence[float]) -> str:
+    return f"p50 {_duration(percentile(ordered, 0.5))}, p99 {_duration(percentile(ordered, 0.99))}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds * 1000:.2f} ms" if seconds < 1 else f"{seconds:.2f} s"
