@@ -21,7 +21,7 @@ local leads = holder == ARGV[1]
 
 local until_ = leads and now or now - tonumber(ARGV[4])
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', until_), 'WITHSCORES', 'LIMIT', 0, ARGV[3])
-local late = due[2] and math.max(0, now - tonumber(due[2])) or 0
+local late = due[2] and math.min(now, math.max(0, now - tonumber(due[2]))) or 0  -- a score may be infinite
 local reply, spoiled = { 0, -1, 0, math.floor(late), leads and 1 or 0, 0 }, 0
 for i = 1, #due, 2 do
   local member = due[i]
@@ -46,6 +46,6 @@ end
 reply[1] = #due / 2 - spoiled
 reply[6] = spoiled
 local next_due = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
-if next_due then reply[2] = math.max(0, math.ceil(tonumber(next_due) - now)) end
+if next_due then reply[2] = math.min(now, math.max(0, math.ceil(tonumber(next_due) - now))) end
 reply[3] = redis.call('ZCARD', KEYS[1])
 return reply
