@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+import attrs
 import msgpack
 
 from ..settings import Backoff
@@ -28,6 +29,7 @@ _TIMEOUT: Final = "t"
 _RESULT: Final = "r"
 _PARKED: Final = "p"
 _JITTER: Final = "j"
+_LOST: Final = "l"
 
 # What a chasquimq worker assumes where a retry override leaves a slot empty (its sheet, section 2.3).
 _FOREIGN_MAXIMUM = 30.0
@@ -200,11 +202,13 @@ def _option_map(extras: Extras) -> dict[str, Any]:
         options[_PARKED] = max(1, _to_milliseconds(extras.parked))
     if extras.full_jitter:
         options[_JITTER] = True
+    if extras.lost:
+        options[_LOST] = extras.lost
     return options
 
 
 def _with_jitter(extras: Extras) -> Extras:
-    return Extras(extras.timeout, extras.result_ttl, extras.parked, True, extras.others)
+    return attrs.evolve(extras, full_jitter=True)
 
 
 def _read_extras(data: bytes) -> Extras:
@@ -220,8 +224,13 @@ def _read_extras(data: bytes) -> Extras:
         result_ttl=_milliseconds(options.pop(_RESULT, None)),
         parked=_milliseconds(options.pop(_PARKED, None)) or 0.0,
         full_jitter=options.pop(_JITTER, None) is True,
+        lost=_count(options.pop(_LOST, None)),
         others=options,
     )
+
+
+def _count(value: Any) -> int:
+    return value if type(value) is int and 0 < value < 2**31 else 0
 
 
 def _milliseconds(value: Any) -> float | None:

@@ -83,9 +83,11 @@ def admit(
             lost=lost,
             home=home,
         )
-    return Job(
-        queue, job_id, text, failed + lost + 1, created_ms, override, extras, body, lane, entry, lost, home
-    )
+    attempt = (
+        failed + lost + 1
+    )  # what was lost before that went out with the envelope is among its failed runs
+    lost += extras.lost
+    return Job(queue, job_id, text, attempt, created_ms, override, extras, body, lane, entry, lost, home)
 
 
 def _search(fields: Sequence[bytes]) -> tuple[bytes | None, bytes | None, int]:

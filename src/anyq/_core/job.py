@@ -38,6 +38,7 @@ class Extras:
         result_ttl: Seconds for which the result is kept; ``None`` keeps none.
         parked: Seconds for which the job has waited for a worker that knows its name.
         full_jitter: The override's backoff draws its waits from zero to the step.
+        lost: Deliveries of the job that were lost with their workers, before the one that this envelope went out with.
         others: What a newer AnyQ put there; carried along untouched.
     """
 
@@ -45,6 +46,7 @@ class Extras:
     result_ttl: float | None = None
     parked: float = 0.0
     full_jitter: bool = False
+    lost: int = 0
     others: Mapping[str, Any] = {}
 
 

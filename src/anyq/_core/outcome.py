@@ -110,6 +110,7 @@ class Retry:
         failed: Failed runs to write into its envelope.
         error: What went wrong, or ``None`` when nothing did (`RetryLater`, parking).
         parked: Seconds for which the job has been parked in all, when it is being parked.
+        quiet: Whether nothing happened that anybody must be told: the job only waits for its turn.
     """
 
     job: Job
@@ -117,6 +118,7 @@ class Retry:
     failed: int
     error: Error | None = None
     parked: float | None = None
+    quiet: bool = False
 
 
 @attrs.frozen
@@ -157,6 +159,20 @@ def given_up(job: Job, attempts: int) -> Dead | None:
         message = f"{job.lost} of its runs were lost with their workers"
         return Dead(job, STALLED, Error("Stalled", message))
     return Dead(job, RETRIES_EXHAUSTED)
+
+
+def is_suspect(job: Job, attempts: int) -> bool:
+    """Tell whether a job may be what kills its workers: two were lost with it, or it has one run left after a loss.
+
+    A worker runs one suspect at a time. The one that kills its worker then takes no other suspect's run along, so its
+    neighbours, lost with it at first, do not end as `STALLED` in its company.
+    """
+    return job.lost >= 2 or (job.lost == 1 and job.attempt >= attempts)
+
+
+def put_off(job: Job, draw: float) -> Retry:
+    """Let a suspect wait for its turn, half a second to one and a half; ``draw`` is a random number in [0, 1)."""
+    return Retry(job, 0.5 + draw, job.attempt - 1, quiet=True)
 
 
 def judge(

@@ -72,6 +72,7 @@ class AckFlusher:
             held.pop(done.job.entry, None)
             if answer != 1:
                 late += 1
+        self._ledger.look()
         self._counts.done += len(group) - late
         if late:
             # Sent again after a lost reply, or taken over meanwhile: either way there is nothing left to do.

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import anyio
+
 from .._core.entry import Spoiled
 from .._core.job import Job
 
@@ -19,14 +21,28 @@ class Ledger:
         lanes: The streams that are read.
     """
 
-    __slots__ = ("lanes",)
+    __slots__ = ("_awaited", "lanes")
 
     def __init__(self, lanes: Iterable[bytes]) -> None:
         self.lanes: dict[bytes, dict[bytes, Job | Spoiled]] = {lane: {} for lane in lanes}
+        self._awaited: anyio.Event | None = None
 
     def settled(self, lane: bytes, entry: bytes) -> None:
         """Strike an entry out; its end is confirmed."""
         self.lanes[lane].pop(entry, None)
+        self.look()
+
+    def look(self) -> None:
+        """Wake who waits for the ledger to be empty, if it is; for those who struck many entries out themselves."""
+        if self._awaited is not None and not len(self):
+            self._awaited.set()
+
+    async def empty(self) -> None:
+        """Wait until nothing is held."""
+        if len(self):
+            if self._awaited is None or self._awaited.is_set():
+                self._awaited = anyio.Event()
+            await self._awaited.wait()
 
     def jobs(self) -> list[Job]:
         """List the jobs that are held."""

@@ -63,6 +63,8 @@ class RetryRelocator:
         if not moved:  # sent again after a lost reply, or taken over meanwhile
             self._counts.late += 1
             return
+        if retry.quiet:
+            return
         if retry.parked is not None:
             self._counts.parked += 1
             return
@@ -79,5 +81,9 @@ class RetryRelocator:
 
 def _member(retry: Retry) -> bytes:
     job = retry.job
-    extras = job.extras if retry.parked is None else attrs.evolve(job.extras, parked=retry.parked)
+    extras = job.extras
+    if retry.parked is not None:
+        extras = attrs.evolve(extras, parked=retry.parked)
+    if job.lost:
+        extras = attrs.evolve(extras, lost=job.lost)
     return delayed_member(job.name, recode(job, retry.failed, extras))
