@@ -5,6 +5,7 @@
 for lane = 2, #KEYS do
   if #redis.call('XPENDING', KEYS[lane], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then return 0 end
 end
-for lane = 2, #KEYS do redis.call('XGROUP', 'DELCONSUMER', KEYS[lane], ARGV[1], ARGV[2]) end
+-- In this order: before Redis 7 a full server refuses XGROUP, unless the script has written.
 redis.call('DEL', KEYS[1])
+for lane = 2, #KEYS do redis.call('XGROUP', 'DELCONSUMER', KEYS[lane], ARGV[1], ARGV[2]) end
 return 1

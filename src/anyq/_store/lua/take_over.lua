@@ -14,6 +14,7 @@ for lane = 3, #KEYS do
   end
 end
 if moved == 0 then
+  redis.call('DEL', KEYS[1])  -- not there; but before Redis 7 a full server refuses XGROUP, unless the script has written
   for lane = 3, #KEYS do redis.call('XGROUP', 'DELCONSUMER', KEYS[lane], group, consumer) end
 end
 return moved
