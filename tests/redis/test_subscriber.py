@@ -104,6 +104,31 @@ async def test_leaving_and_coming_back_at_once_is_ready_only_when_it_is(
         assert subscriber.generation == 1
 
 
+async def test_the_confirmation_of_an_earlier_listener_is_not_taken_for_ones_own(
+    client: Client, proxy: FaultProxy, protocol: str
+) -> None:
+    heard, other = Heard(), Heard()
+    async with Subscriber(proxy.url + protocol) as subscriber:
+        await subscriber.subscribe("other", other).ready()
+        proxy.freeze("down")
+        passed = proxy.up.passed
+        earlier = subscriber.subscribe("news", Heard())
+        await proxy.until(lambda proxy: proxy.up.passed > passed)
+        proxy.freeze("up")
+        earlier.close()  # the server has been told to begin, and not yet to end
+        with subscriber.subscribe("news", heard) as subscription:
+            await proxy.until(lambda proxy: proxy.up.held > 0)
+            proxy.unfreeze("down")
+            await client.call("PUBLISH", "other", "behind the earlier confirmation")
+            await other.until(1)
+            before = subscription.confirmed
+            proxy.unfreeze("up")
+            await subscription.ready()
+            assert (before, subscription.confirmed) == (False, True)
+            await client.call("PUBLISH", "news", 1)
+            await heard.until(1)
+
+
 async def test_a_listener_may_leave_inside_of_its_callback(client: Client, redis_url: str) -> None:
     heard = Heard()
     async with Subscriber(redis_url) as subscriber:

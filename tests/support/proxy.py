@@ -95,10 +95,10 @@ class FaultProxy:
             if direction.passable.is_set():
                 direction.passable = anyio.Event()
 
-    def unfreeze(self) -> None:
+    def unfreeze(self, which: Which = "both") -> None:
         """Let what was held back pass, and all after it."""
-        self.up.passable.set()
-        self.down.passable.set()
+        for direction in self._directions(which):
+            direction.passable.set()
 
     def drop(self, which: Which = "down") -> None:
         """Swallow bytes: of ``down``, the server did what it was told, and nobody hears of it."""
