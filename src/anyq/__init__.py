@@ -37,6 +37,6 @@ from .settings import Limits as Limits
 from .settings import Retention as Retention
 from .tasks import Call as Call
 from .tasks import Task as Task
-from .worker import Health as Health
-from .worker import Statistics as Statistics
+from .vitals import Health as Health
+from .vitals import Statistics as Statistics
 from .worker import Worker as Worker

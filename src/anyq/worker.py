@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
@@ -37,6 +37,7 @@ from ._redis.tasks import only
 from ._services.branch import Branch, Plan
 from ._services.channels import Jobs
 from ._services.counts import Counts
+from ._services.duties import Duties, Duty, Service, begin, within
 from ._services.heartbeat import Heartbeat
 from ._services.patience import Outages, Patience
 from ._services.room import Crew
@@ -47,6 +48,7 @@ from .errors import AnyQError, RedisUnavailable, WorkerCrashed
 from .metrics.sink import NoSink, Sink
 from .queue import Queue, policy_of
 from .settings import Backoff, Duration, at_least, optional_seconds, seconds
+from .vitals import Health, Statistics
 
 logger: logging.Logger = logging.getLogger("anyq.worker")
 
@@ -62,62 +64,6 @@ _GRACE = _CLEANUP_GRACE + _FLUSH_GRACE + _FAREWELL_GRACE
 
 #: How far apart the looks of `Worker.wait_idle` are, in seconds.
 _FIRST_LOOK, _LONGEST_LOOK = 0.002, 0.05
-
-
-@attrs.frozen(kw_only=True)
-class Statistics:
-    """What a worker has done and is doing.
-
-    Attributes:
-        running: Handlers at work now.
-        buffered: Jobs taken and not yet begun.
-        held: Entries that the server counts as this worker's: begun, not begun, or being settled.
-        started: Runs that began.
-        done: Jobs finished and confirmed by Redis.
-        failed: Runs that raised or timed out.
-        retried: Jobs that were put off, by a failure or `RetryLater`.
-        dead: Jobs given up.
-        released: Jobs handed back.
-        lost: Jobs that were taken over by another worker while held here.
-        late: Outcomes that found their job settled already.
-        parked: Times that a job was put aside because no task had its name.
-        unknown_tasks: The names of those, and how often each came.
-        dropped: Events and observations for which there was no time.
-    """
-
-    running: int
-    buffered: int
-    held: int
-    started: int
-    done: int
-    failed: int
-    retried: int
-    dead: int
-    released: int
-    lost: int
-    late: int
-    parked: int
-    unknown_tasks: dict[str, int]
-    dropped: int
-
-
-@attrs.frozen(kw_only=True)
-class Health:
-    """How a worker is.
-
-    Attributes:
-        ok: Whether it is well and takes jobs.
-        problems: What is wrong, one sentence each.
-        state: ``new``, ``running``, ``draining`` or ``stopped``.
-        heartbeat_age: Seconds since the server last took its heartbeat.
-        stuck: Ids of jobs whose run was cut (by its timeout or the drain) and goes on all the same.
-    """
-
-    ok: bool
-    problems: tuple[str, ...]
-    state: str
-    heartbeat_age: float
-    stuck: tuple[str, ...]
 
 
 class Worker:
@@ -170,9 +116,14 @@ class Worker:
         max_block: Duration = 30.0,
         outage_limit: Duration | None = None,
     ) -> None:
-        self.queues: tuple[Queue, ...] = (queues,) if isinstance(queues, Queue) else tuple(queues)
-        if not self.queues or not all(isinstance(queue, Queue) for queue in self.queues):
+        given: object = (queues,) if isinstance(queues, Queue) else queues
+        if (
+            not isinstance(given, Iterable)
+            or not (given := tuple(given))
+            or not all(isinstance(q, Queue) for q in given)
+        ):
             raise TypeError(f"queues must be a Queue or several, not {queues!r}")
+        self.queues: tuple[Queue, ...] = given
         if len({(queue.url, queue.prefix, queue.name) for queue in self.queues}) < len(self.queues):
             raise ValueError("queues names the same queue twice")
         self.concurrency: int = at_least("concurrency", concurrency, 1, 100_000)
@@ -182,7 +133,10 @@ class Worker:
             raise ValueError(f"lease must be at least 1 second, not {lease!r}: four heartbeats fall into it")
         self.drain_timeout: float = seconds("drain_timeout", drain_timeout)
         self._policy = policy_of(
-            attempts=attempts, backoff=backoff or Backoff.exponential(), timeout=None, result_ttl=None
+            attempts=at_least("attempts", attempts, 1),
+            backoff=backoff or Backoff.exponential(),
+            timeout=None,
+            result_ttl=None,
         )
         self._events = bool(events)
         self._metrics = None if metrics is None or isinstance(metrics, NoSink) else metrics
@@ -446,36 +400,22 @@ class Worker:
             prefetch=self._prefetch,
         )
 
-    def _start(self, nursery: TaskGroup) -> _Duties:
+    def _start(self, nursery: TaskGroup) -> Duties:
         """Start all services, downstream first: who receives is there before anybody sends."""
         assert self._runners is not None
-        duties = _Duties()
+        duties = Duties()
+
+        def start(services: dict[str, Service]) -> list[Duty]:
+            return [begin(nursery, name, service, self._crashed) for name, service in services.items()]
+
         for branch in self._branches:
-            for name, service in branch.observers.items():
-                duties.observers.append(self._begin(nursery, name, service))
-            for name, service in branch.relocators.items():
-                duties.relocators.append(self._begin(nursery, name, service))
-            for name, service in branch.upkeep.items():
-                duties.upkeep.append(self._begin(nursery, name, service))
-        duties.runners = self._begin(nursery, "runners", self._runners.run)
+            duties.observers += start(branch.observers)
+            duties.relocators += start(branch.relocators)
+            duties.upkeep += start(branch.upkeep)
+        [duties.runners] = start({"runners": self._runners.run})
         for branch in self._branches:
-            self._begin(nursery, "reader", branch.reader.run)
+            start({"reader": branch.reader.run})
         return duties
-
-    def _begin(self, nursery: TaskGroup, name: str, service: Callable[[], Awaitable[None]]) -> _Duty:
-        duty = _Duty(anyio.Event(), anyio.CancelScope())
-
-        async def guarded() -> None:
-            try:
-                with duty.scope:
-                    await service()
-            except Exception as error:  # noqa: BLE001 - the worker raises it once it has drained
-                self._crashed(name, error)
-            finally:
-                duty.ended.set()
-
-        nursery.start_soon(guarded, name=f"anyq {name}")
-        return duty
 
     def _crashed(self, name: str, error: Exception) -> None:
         """A service ended by an error: drain what can be drained, then raise it."""
@@ -502,10 +442,9 @@ class Worker:
 
     # -- the end --------------------------------------------------------------------------------------------------
 
-    async def _drain(self, duties: _Duties, jobs: Jobs) -> None:
+    async def _drain(self, duties: Duties, jobs: Jobs) -> None:
         """Stop, drain, cut; from left to right, each step bounded."""
         assert self._runners is not None
-        assert duties.runners is not None
         self._state = "draining"
         drain_scope = anyio.CancelScope(deadline=anyio.current_time() + self._drain_timeout)
         self._drain_scope = drain_scope
@@ -527,10 +466,10 @@ class Worker:
         leave_by = min(anyio.current_time(), drain_scope.deadline) + _GRACE
         if not duties.runners.ended.is_set():
             self._runners.cut("shutdown")
-            if not await _within(_CLEANUP_GRACE, duties.runners.ended):
+            if not await within(_CLEANUP_GRACE, duties.runners.ended):
                 for job in self._runners.abandon():
                     logger.error("%r: its thread ignores that it was cut; it is abandoned", job)
-                await _within(0.2, duties.runners.ended)
+                await within(0.2, duties.runners.ended)
 
         # 3. Outcomes reach Redis: the relocators end because their input ended. The last handler may still end here.
         with anyio.CancelScope(deadline=min(anyio.current_time() + _FLUSH_GRACE, leave_by - _FAREWELL_GRACE)):
@@ -594,30 +533,6 @@ class Worker:
             if isinstance(error, anyio.get_cancelled_exc_class()):
                 raise alone from alone.__cause__  # the block was cancelled because of it, not the other way round
             raise alone from alone.__cause__ or error
-
-
-@attrs.define
-class _Duty:
-    """A service at work: when it has ended, and how to end it."""
-
-    ended: anyio.Event
-    scope: anyio.CancelScope
-
-
-@attrs.define
-class _Duties:
-    """The services, by the step of the drain that ends them."""
-
-    runners: _Duty | None = None
-    relocators: list[_Duty] = attrs.field(factory=list[_Duty])
-    upkeep: list[_Duty] = attrs.field(factory=list[_Duty])
-    observers: list[_Duty] = attrs.field(factory=list[_Duty])
-
-
-async def _within(grace: float, event: anyio.Event) -> bool:
-    with anyio.move_on_after(grace):
-        await event.wait()
-    return event.is_set()
 
 
 async def _first_beat(heartbeat: Heartbeat) -> None:

@@ -5,7 +5,7 @@ A worker of several queues has one branch for each, and one crew of runners for 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 
 import attrs
 from redis.exceptions import RedisError
@@ -26,6 +26,7 @@ from .acks import AckFlusher
 from .channels import Bulletin, Jobs, Outcomes
 from .counts import Counts
 from .dead_letters import DeadLetterRelocator
+from .duties import Service
 from .events import Events
 from .heartbeat import Heartbeat
 from .home import Home
@@ -39,8 +40,6 @@ from .reconciling import Reconciling
 from .releases import ReleaseRelocator
 from .retries import RetryRelocator
 from .room import Crew, Room
-
-Service = Callable[[], Awaitable[None]]
 
 
 @attrs.frozen(kw_only=True)

@@ -1,0 +1,61 @@
+"""How a worker is doing: the values that it answers with."""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class Statistics:
+    """What a worker has done and is doing.
+
+    Attributes:
+        running: Handlers at work now.
+        buffered: Jobs taken and not yet begun.
+        held: Entries that the server counts as this worker's: begun, not begun, or being settled.
+        started: Runs that began.
+        done: Jobs finished and confirmed by Redis.
+        failed: Runs that raised or timed out.
+        retried: Jobs that were put off, by a failure or `RetryLater`.
+        dead: Jobs given up.
+        released: Jobs handed back.
+        lost: Jobs that were taken over by another worker while held here.
+        late: Outcomes that found their job settled already.
+        parked: Times that a job was put aside because no task had its name.
+        unknown_tasks: The names of those, and how often each came.
+        dropped: Events and observations for which there was no time.
+    """
+
+    running: int
+    buffered: int
+    held: int
+    started: int
+    done: int
+    failed: int
+    retried: int
+    dead: int
+    released: int
+    lost: int
+    late: int
+    parked: int
+    unknown_tasks: dict[str, int]
+    dropped: int
+
+
+@attrs.frozen(kw_only=True)
+class Health:
+    """How a worker is.
+
+    Attributes:
+        ok: Whether it is well and takes jobs.
+        problems: What is wrong, one sentence each.
+        state: ``new``, ``running``, ``draining`` or ``stopped``.
+        heartbeat_age: Seconds since the server last took its heartbeat.
+        stuck: Ids of jobs whose run was cut (by its timeout or the drain) and goes on all the same.
+    """
+
+    ok: bool
+    problems: tuple[str, ...]
+    state: str
+    heartbeat_age: float
+    stuck: tuple[str, ...]
