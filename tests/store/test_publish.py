@@ -1,0 +1,121 @@
+"""Adding ready jobs: a batch takes effect once, however often it is sent, and all of it or nothing."""
+
+from __future__ import annotations
+
+import pytest
+from tests.support.hands import Table, addition, envelope
+
+from anyq._core.keys import Keys
+from anyq._redis.client import Client
+from anyq._store.publish import Addition, Full
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_jobs_lie_in_the_stream_as_chasquimqs_do(table: Table, keys: Keys) -> None:
+    await table.producer().publish(1, 1, [addition("a"), Addition("", envelope("b"))], 0)
+    assert await table.fields(keys.stream) == [{b"d": envelope("a"), b"n": b"task"}, {b"d": envelope("b")}]
+
+
+async def test_jobs_are_in_the_order_in_which_they_were_added(table: Table, keys: Keys) -> None:
+    producer = table.producer()
+    await producer.publish(1, 1, [addition(f"a{index}") for index in range(200)], 0)
+    await producer.publish(2, 1, [addition("b")], 0)
+    found = [fields[b"d"] for fields in await table.fields(keys.stream)]
+    assert found == [*(envelope(f"a{index}") for index in range(200)), envelope("b")]
+
+
+async def test_a_batch_sent_again_adds_nothing(table: Table, keys: Keys) -> None:
+    producer = table.producer()
+    for _ in range(3):
+        await producer.publish(1, 1, [addition("a"), addition("b")], 0)
+    assert len(await table.fields(keys.stream)) == 2
+
+
+async def test_a_batch_sent_again_after_its_jobs_are_done_adds_nothing(table: Table, keys: Keys) -> None:
+    producer, hands = table.producer(), await table.hands(b"anyq-1")
+    await producer.publish(1, 1, [addition("a")], 0)
+    (entry,) = await hands.take()
+    assert await hands.settling.ack(keys.stream, [entry.id]) == [1]
+    await producer.publish(1, 1, [addition("a")], 0)
+    assert await hands.take() == []
+    assert await table.fields(keys.stream) == []
+
+
+async def test_batches_that_were_answered_out_of_order_are_each_remembered(table: Table, keys: Keys) -> None:
+    producer = table.producer()
+    for batch in (2, 1, 3, 2, 1, 3):
+        await producer.publish(batch, 1, [addition(str(batch))], 0)
+    assert len(await table.fields(keys.stream)) == 3
+
+
+async def test_batches_below_the_lowest_unanswered_are_forgotten(
+    table: Table, client: Client, keys: Keys
+) -> None:
+    producer = table.producer()
+    for batch in range(1, 11):
+        await producer.publish(batch, max(1, batch - 2), [addition("a")], 0)
+    sent = keys.sent(b"producer-1")
+    assert await client.call("ZRANGE", sent, 0, -1) == [b"8", b"9", b"10"]
+    assert 3590 < await client.call("TTL", sent) <= 3600
+
+
+async def test_two_producers_do_not_mistake_each_others_batches(table: Table, keys: Keys) -> None:
+    await table.producer().publish(1, 1, [addition("a")], 0)
+    await table.producer().publish(1, 1, [addition("a")], 0)
+    assert len(await table.fields(keys.stream)) == 2
+
+
+async def test_a_producer_that_goes_leaves_no_memory(table: Table, client: Client, keys: Keys) -> None:
+    producer = table.producer()
+    await producer.publish(1, 1, [addition("a")], 0)
+    await producer.forget()
+    assert await client.call("EXISTS", keys.sent(b"producer-1")) == 0
+
+
+@pytest.mark.parametrize(
+    ("there", "more", "fits"), [(0, 3, True), (1, 2, True), (1, 3, False), (3, 1, False)]
+)
+async def test_a_full_queue_takes_all_of_a_batch_or_none(
+    table: Table, keys: Keys, there: int, more: int, fits: bool
+) -> None:
+    producer = table.producer()
+    await table.add(*(f"there-{index}" for index in range(there)))
+    batch = [addition(f"more-{index}") for index in range(more)]
+    if fits:
+        await producer.publish(1, 1, batch, 3)
+    else:
+        with pytest.raises(Full):
+            await producer.publish(1, 1, batch, 3)
+    assert len(await table.fields(keys.stream)) == there + (more if fits else 0)
+
+
+async def test_a_batch_that_took_effect_is_answered_although_the_queue_is_full_by_now(
+    table: Table, keys: Keys
+) -> None:
+    producer = table.producer()
+    await producer.publish(1, 1, [addition("a")], 1)
+    await producer.publish(1, 1, [addition("a")], 1)
+    assert len(await table.fields(keys.stream)) == 1
+
+
+async def test_a_batch_that_found_no_room_is_added_when_it_is_sent_again(table: Table, keys: Keys) -> None:
+    producer, hands = table.producer(), await table.hands(b"anyq-1")
+    await table.add("there")
+    with pytest.raises(Full):
+        await producer.publish(1, 1, [addition("a")], 1)
+    (entry,) = await hands.take()
+    await hands.settling.ack(keys.stream, [entry.id])
+    await producer.publish(1, 1, [addition("a")], 1)
+    assert [fields[b"d"] for fields in await table.fields(keys.stream)] == [envelope("a")]
+
+
+async def test_a_name_may_hold_anything_that_bytes_can(table: Table, keys: Keys) -> None:
+    name = "größe \x00\n\r'\"{}🦉" + "x" * 200
+    await table.producer().publish(1, 1, [Addition(name, b"\x00\xff\r\n")], 0)
+    assert await table.fields(keys.stream) == [{b"d": b"\x00\xff\r\n", b"n": name.encode()}]
+
+
+async def test_a_batch_may_hold_a_thousand_jobs(table: Table, client: Client, keys: Keys) -> None:
+    await table.producer().publish(1, 1, [addition(str(index)) for index in range(1000)], 0)
+    assert await client.call("XLEN", keys.stream) == 1000
