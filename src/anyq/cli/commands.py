@@ -29,7 +29,7 @@ def _version() -> str:
 def anyq() -> None:
     """A background job queue on Redis or Valkey, for Trio and asyncio.
 
-    Each option can be given as an environment variable too: --drain-timeout of `anyq worker` is ANYQ_WORKER_DRAIN_TIMEOUT.
+    Each option can be an environment variable too: --drain-timeout of `anyq worker` is ANYQ_WORKER_DRAIN_TIMEOUT.
     """
 
 

@@ -1,7 +1,8 @@
 """How a process of the command line ends: what its exit code says, and the list of what it left behind.
 
-A worker's nursery cannot leave a handler that ignores its cancellation: that is the point of a nursery. A *process* can, and here it
-does: a watchdog in a thread of its own ends it, late enough that everything else had its time, and says what was cut.
+A worker's nursery cannot leave a handler that ignores its cancellation: that is the point of a nursery. A *process*
+can, and here it does: a watchdog in a thread of its own ends it, late enough that everything else had its time, and
+says what was cut.
 """
 
 from __future__ import annotations
@@ -19,7 +20,11 @@ from ..worker import Worker
 
 DONE = 0
 CRASHED = 1
+USAGE = 2  # click's: the command line makes no sense
 LEFT_SOMETHING = 3
+
+#: From harmless to grave: of several codes, the gravest counts.
+GRAVITY = (DONE, LEFT_SOMETHING, CRASHED, USAGE)
 
 #: Seconds after the drain's deadline in which a worker leaves whatever happens: its own 4, and one for the process.
 GRACE = 5.0

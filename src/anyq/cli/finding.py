@@ -1,4 +1,7 @@
-"""From ``MODULE:QUEUE`` to the queue: imports the user's module, and says what is wrong with the text in the user's words."""
+"""From ``MODULE:QUEUE`` to the queue.
+
+Rule: what is wrong with the text is said in one sentence; what is wrong inside the module is the module's own error.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """How a supervising process asks its children to stop, and how a child notices that its supervisor is gone.
 
-The child's standard input is a pipe that only the supervisor can write to: one byte asks to drain, a second one to stop at once, and
-its end, which the kernel brings about however the supervisor dies, asks to drain too. Signals would not do: an init system
-signals the children itself as well, and a child that counted both would take the first request for the second.
+The child's standard input is a pipe that only the supervisor can write to: one byte asks to drain, a second one to
+stop at once, and its end, which the kernel brings about however the supervisor dies, asks to drain too. Signals would
+not do: an init system signals the children itself as well, and a child that counted both would take the first request
+for the second.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Leash:
         self._asked = 0
 
     def hold(self, shift: Shift, portal: BlockingPortal, notice: Callable[[], None]) -> None:
-        """Pass on what the supervisor asks for, from a thread of its own: a blocked event loop must not make it deaf."""
+        """Pass on what the supervisor asks for; in a thread, for a blocked event loop must not make it deaf."""
         threading.Thread(
             target=self._listen, args=(shift, portal, notice), name="anyq leash", daemon=True
         ).start()

@@ -1,7 +1,7 @@
 """The supervisor of ``anyq worker --processes N``: one that dies is replaced, and all drain together.
 
-A child is never forked off: it begins in a fresh interpreter, like a program of its own, and in a session of its own, so that Ctrl-C
-reaches it once and not twice. It hears its supervisor through its leash (`leash.py`).
+A child is never forked off: it begins in a fresh interpreter, like a program of its own, and in a session of its own,
+so that Ctrl-C reaches it once and not twice. It hears its supervisor through its leash (`leash.py`).
 """
 
 from __future__ import annotations
@@ -17,13 +17,10 @@ import attrs
 from anyio.abc import Process
 
 from ..serve import SIGNALS
-from .endings import CRASHED, DONE, GRACE, LEFT_SOMETHING
+from .endings import DONE, GRACE, GRAVITY, LEFT_SOMETHING, USAGE
 from .leash import ASK
 
 logger = logging.getLogger("anyq.cli")
-
-#: The exit code of a command line that makes no sense: click's.
-USAGE = 2
 
 #: The wait before a replacement, in seconds: doubled with each child that did not live for long, and half of it drawn.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0
@@ -31,9 +28,6 @@ _LONG = 10.0
 
 #: Seconds that a child is given past everything that it was promised; then it is killed.
 _PATIENCE = 2.0
-
-#: From harmless to grave: the supervisor ends with the gravest of its children's codes.
-_GRAVITY = (DONE, LEFT_SOMETHING, CRASHED, USAGE)
 
 
 async def supervise(arguments: Sequence[str], count: int, drain_timeout: float) -> int:
@@ -99,7 +93,7 @@ class Supervisor:
 
     async def keep(self, place: int) -> None:
         """Keep one child at work until all are to stop; replace it when it dies before."""
-        pause = _FIRST_PAUSE
+        pause = 0.0
         while not self._stopping.is_set():
             began = anyio.current_time()
             code = await self._live(place)
@@ -108,7 +102,8 @@ class Supervisor:
                 if code == USAGE:  # it would not go better the next time
                     await self.ask()
                 return
-            pause = _FIRST_PAUSE if anyio.current_time() - began >= _LONG else min(2 * pause, _LONGEST_PAUSE)
+            lived_long = anyio.current_time() - began >= _LONG
+            pause = _FIRST_PAUSE if lived_long or not pause else min(2 * pause, _LONGEST_PAUSE)
             wait = random.uniform(pause / 2, pause)
             logger.error("worker process %d ended with %d; it is replaced in %.1f s", place, code, wait)
             with anyio.move_on_after(wait):
@@ -146,5 +141,5 @@ class Supervisor:
                 return
 
     def _judge(self, code: int) -> None:
-        known = code if code in _GRAVITY else LEFT_SOMETHING  # killed: nobody knows what it held
-        self.code = max(self.code, known, key=_GRAVITY.index)
+        known = code if code in GRAVITY else LEFT_SOMETHING  # killed: nobody knows what it held
+        self.code = max(self.code, known, key=GRAVITY.index)

@@ -1,7 +1,7 @@
 """``anyq worker``: workers as a program, in one process or in several that are supervised.
 
-Its exit code is 0 only when nothing was left behind; 3 when something was, with the list on stderr; 2 when the command line makes no
-sense; 1 when the worker crashed.
+Its exit code is 0 only when nothing was left behind; 3 when something was, with the list on stderr; 2 when the command
+line makes no sense; 1 when the worker crashed.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from typing import Any
 import attrs
 import click
 from anyio.from_thread import BlockingPortal
-from redis.exceptions import RedisError
 
 from .. import embedded
-from ..errors import AnyQError, WorkerCrashed
+from ..errors import ConfigurationError, RedisUnavailable, ServerNotFound
 from ..queue import Queue
 from ..serve import Shift, watch
 from ..worker import Worker
-from .endings import CRASHED, DONE, LEFT_SOMETHING, Watchdog, leave, report
+from .endings import CRASHED, DONE, GRAVITY, LEFT_SOMETHING, Watchdog, leave, report
 from .finding import FORM, find_queue
 from .leash import Leash
 from .loops import backend_option, run
@@ -93,6 +92,7 @@ class Settings:
 @click.pass_context
 def worker(
     context: click.Context,
+    /,
     targets: tuple[str, ...],
     processes: int,
     backend: str,
@@ -103,14 +103,14 @@ def worker(
 ) -> None:
     """Run the jobs of one or several queues, until SIGTERM or SIGINT.
 
-    MODULE:QUEUE says where your program has its queue, such as myapp.jobs:queue; the module is looked for here first. All its tasks
-    must be registered when it has been imported.
+    MODULE:QUEUE says where your program has its queue, such as myapp.jobs:queue; the module is looked for here first.
+    All tasks must be registered when it has been imported.
 
-    The first signal drains: running jobs get --drain-timeout to end, what was not begun goes back at once. The second stops at once.
-    A job that ignores that it was cancelled ends with the process, 5 seconds later at most.
+    The first signal drains: running jobs get --drain-timeout to end, what was not begun goes back at once. The second
+    stops at once. A job that ignores that it was cancelled ends with the process, 5 seconds later at most.
 
-    Exits with 0 only when nothing was left behind, otherwise with 3 and the list on stderr; with 2 when the command line makes no
-    sense, and with 1 when the worker failed.
+    Exits with 0 only when nothing was left behind, otherwise with 3 and the list on stderr; with 2 when the command
+    line makes no sense, and with 1 when the worker failed.
     """
     tether = Leash() if leash else None
     logging.basicConfig(level=log_level.upper(), format=_LOG)
@@ -169,17 +169,15 @@ def _work(worker: Worker, backend: str, leash: Leash | None) -> int:
 
     try:
         run(work, backend)
-    except (AnyQError, RedisError, OSError) as error:
-        # A sentence is enough for what Redis says; a crash of ours is told in full.
-        crash = isinstance(error, WorkerCrashed)
-        logger.error("the worker failed: %s", error, exc_info=error if crash else None)
-        report([worker])
-        return CRASHED
+    except (RedisUnavailable, ConfigurationError, ServerNotFound) as error:
+        click.echo(f"anyq: {error}", err=True)  # it says what to do; a traceback says nothing more
+        code = CRASHED
     except Exception:
         logger.exception("the worker failed")
-        report([worker])
-        return CRASHED
-    return LEFT_SOMETHING if report([worker]) else DONE
+        code = CRASHED
+    else:
+        code = DONE
+    return max(code, LEFT_SOMETHING if report([worker]) else DONE, key=GRAVITY.index)
 
 
 def _arguments(context: click.Context) -> list[str]:

@@ -34,8 +34,9 @@ from .summary import summarize
 def demo(path: Path | None, concurrency: int, backend: str, url: str, limit: int | None) -> None:
     """See it run: one job for each text file under PATH.
 
-    PATH is the standard library of this Python if left out: over a thousand files. Each job counts the words of its file and hashes it.
-    Some fail on purpose and are retried, some are delayed, one is given up, and every result is fetched.
+    PATH is the standard library of this Python if left out: over a thousand files. Each job counts the words of its
+    file and hashes it. Some fail on purpose and are retried, some are delayed, one is given up, and every result is
+    fetched.
 
     Exits with 0 only if every job is accounted for, done or dead.
     """

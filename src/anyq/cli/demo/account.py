@@ -1,4 +1,7 @@
-"""The books of a demonstration: every job that was enqueued, and what became of it. Whatever is in neither column is missing."""
+"""The books of a demonstration: every job that was enqueued, and what became of it.
+
+A job that is neither done nor dead is missing, and a demonstration with a missing job has failed.
+"""
 
 from __future__ import annotations
 
@@ -55,10 +58,10 @@ class Account:
         stopped_by: The signal that ended it early.
     """
 
-    plans: dict[str, Plan] = attrs.field(factory=dict)
-    surveyed: dict[str, Survey] = attrs.field(factory=dict)
-    pings: dict[str, Ping] = attrs.field(factory=dict)
-    dead: dict[str, JobFailed] = attrs.field(factory=dict)
+    plans: dict[str, Plan] = attrs.field(factory=dict[str, Plan])
+    surveyed: dict[str, Survey] = attrs.field(factory=dict[str, Survey])
+    pings: dict[str, Ping] = attrs.field(factory=dict[str, Ping])
+    dead: dict[str, JobFailed] = attrs.field(factory=dict[str, JobFailed])
     began: float = 0.0
     retried: int = 0
     stopped_by: signal.Signals | None = None
@@ -88,7 +91,7 @@ class Account:
 
     @property
     def in_line(self) -> list[float]:
-        """Seconds from enqueue to start of the jobs that were to start at once and did so in their first run, sorted."""
+        """Seconds from enqueue to start of the jobs that nothing held up on purpose, sorted."""
         return sorted(self.surveyed[job_id]["waited"] for job_id in self._plain)
 
     def alone(self, *, delayed: bool) -> list[float]:

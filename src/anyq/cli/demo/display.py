@@ -87,7 +87,8 @@ class Lines:
         self._last = ""
 
     def update(self, account: Account) -> None:
-        self._last = f"{account.settled} of {account.jobs} jobs ended, {account.retried} retried, {len(account.dead)} dead"
+        ended, jobs, dead = account.settled, account.jobs, len(account.dead)
+        self._last = f"{ended} of {jobs} jobs ended, {account.retried} retried, {dead} dead"
         if time.monotonic() >= self._next:
             self._show()
 

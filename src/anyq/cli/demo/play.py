@@ -41,7 +41,7 @@ _FAREWELL = 2.0
 
 
 def plan(files: Sequence[Path], missing: Path) -> list[Plan]:
-    """Say which jobs to make: every 25th fails its first run, every 40th is delayed, and one wants a file that is not there."""
+    """Make jobs: every 25th fails its first run, every 40th is delayed, one wants a missing file."""
     return [
         *(
             Plan(

@@ -43,7 +43,7 @@ class Survey(TypedDict):
     attempt: int
 
 
-class OnPurpose(Exception):  # noqa: N818  # it reads well in a dead letter
+class OnPurpose(Exception):
     """The demonstration fails here because it was told to."""
 
 
