@@ -1,6 +1,7 @@
-"""What the engine's tests share: a queue on the server under test, workers that run beside the test, and notes of what ran.
+"""What the engine's tests share: a queue on the server under test, workers that run beside the test, and notes.
 
-Rule: handlers and tests meet through events and notes; whoever waits here waits for a thing that happens, within `SECONDS`.
+Rule: handlers and tests meet through events and notes; whoever waits here waits for a thing that happens, within
+`SECONDS`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What bad input gets: the exact reason and all of its bytes as a dead letter, while the worker goes on with the next job."""
+"""What bad input gets: the exact reason and all of its bytes as a dead letter, while the worker goes on."""
 
 from __future__ import annotations
 
@@ -257,7 +257,7 @@ async def test_a_fallback_gets_maps_with_any_keys(queue: Queue, notes: Notes[Any
     assert notes.made == [{b"a": 1, "b": 2}]
 
 
-# -- results ------------------------------------------------------------------------------------------------------------
+# -- results ----------------------------------------------------------------------------------------------------------
 
 
 class Strange: ...
@@ -306,7 +306,7 @@ async def test_a_result_that_cannot_travel_ends_the_job_and_it_is_not_run_again(
     assert events[2] == (b"dlq", b"bad_result")
 
 
-# -- keys and members ------------------------------------------------------------------------------------------------------
+# -- keys and members -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ def test_options_make_another_task_and_leave_this_one_alone(queue: Queue, note: 
         ({"at": 1_900_000_000}, TypeError, "at must be an aware datetime, not 1900000000"),
         ({"delay": -1}, ValueError, "delay must be a finite number of seconds >= 0, not -1"),
         ({"delay": "1"}, TypeError, "delay must be a number of seconds or a timedelta, not '1'"),
-        ({"backoff": Backoff.of(lambda _: 1.0)}, ValueError, "Backoff.of function cannot travel with a job: set it on the task"),
+        ({"backoff": Backoff.of(lambda _: 1.0)}, ValueError, "Backoff.of function cannot travel with a job"),
     ],
 )  # fmt: skip
 async def test_options_that_make_no_sense_are_refused(
@@ -221,8 +221,9 @@ async def test_a_delayed_job_waits_with_its_due_time(
 ) -> None:
     async with queue:
         await note.options(**when).enqueue(1)
-        [(member, score)] = await queue.redis.zrange(queue.keys.delayed, 0, -1, withscores=True)
+        rows: list[Any] = list(await queue.redis.zrange(queue.keys.delayed, 0, -1, withscores=True))
         assert await length(queue) == 0
+    [(member, score)] = rows
     assert member[:8] == b"\x04\x00\x00\x00note"
     assert abs(float(score) / 1000 - datetime.now(UTC).timestamp() - 60) < 30
 

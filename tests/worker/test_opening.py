@@ -1,4 +1,7 @@
-"""Opening a queue: as often as anybody likes, in any order, in several tasks, loops and threads, each leaving only what is its own."""
+"""Opening a queue: as often as anybody likes, in any order, in several tasks, loops and threads.
+
+Each leaves only what is its own.
+"""
 
 from __future__ import annotations
 

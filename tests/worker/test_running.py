@@ -1,4 +1,4 @@
-"""One run of one job: what a handler sees, how it may be written, how long it may take, and what it cannot do to others."""
+"""One run of one job: what a handler sees, how it may be written, how long it may take, what it cannot do to others."""
 
 from __future__ import annotations
 
@@ -10,20 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio import from_thread
 from tests.support.servers import SECONDS
-from tests.worker.conftest import (
-    AT_ONCE,
-    Notes,
-    closing,
-    dead_letter,
-    drained,
-    envelope,
-    put,
-    until,
-    working,
-)
+from tests.worker.conftest import AT_ONCE, Notes, closing, dead_letter, drained, envelope, put, until, working
 
 from anyq import Job, Queue, Task, current_job
 
@@ -115,7 +106,7 @@ async def test_a_plain_fallback_runs_in_a_thread(queue: Queue, notes: Notes[Any]
     assert notes.made == [({"a": 1}, False)]
 
 
-# -- threads ------------------------------------------------------------------------------------------------------------
+# -- threads ----------------------------------------------------------------------------------------------------------
 
 
 async def test_plain_functions_run_beside_each_other_in_threads_and_the_loop_goes_on(
@@ -175,7 +166,7 @@ async def test_a_thread_may_call_back_into_the_loop(queue: Queue, notes: Notes[A
     assert sorted(notes.made) == ["more", "ran"]
 
 
-# -- current_job --------------------------------------------------------------------------------------------------------
+# -- current_job ------------------------------------------------------------------------------------------------------
 
 
 def facts(job: Job) -> dict[str, Any]:
@@ -193,7 +184,7 @@ async def test_a_handler_its_child_tasks_and_its_thread_see_the_job(queue: Queue
         await anyio.to_thread.run_sync(plain)
 
     async def child() -> None:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         plain()
 
     def plain() -> None:
@@ -255,7 +246,7 @@ async def test_concurrent_handlers_each_see_their_own_job(queue: Queue, notes: N
     assert set(notes.made[10:]) == {handle.id for handle in handles}
 
 
-# -- context ------------------------------------------------------------------------------------------------------------
+# -- context ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -320,7 +311,7 @@ async def test_a_value_that_cannot_be_compared_may_be_left_in_a_context_variable
         shelf.reset(token)
 
 
-# -- timeouts -----------------------------------------------------------------------------------------------------------
+# -- timeouts ---------------------------------------------------------------------------------------------------------
 
 
 async def test_a_run_that_takes_too_long_is_cancelled_and_counts_as_failed(
@@ -375,12 +366,12 @@ async def test_the_job_after_one_that_was_cut_has_all_its_time(queue: Queue, not
 
     @queue.task(timeout=60)
     async def quick() -> None:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         notes.add("quick")
 
     @queue.task
     async def without() -> None:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         notes.add("without")
 
     async with queue:
@@ -405,7 +396,8 @@ async def test_a_handler_that_ends_well_in_spite_of_its_timeout_is_done(
         try:
             await anyio.sleep_forever()
         except anyio.get_cancelled_exc_class():
-            return "caught"
+            pass
+        return "caught"
 
     async with queue, working(queue) as worker:
         assert await stubborn.call(timeout=SECONDS) == "done"
@@ -480,7 +472,7 @@ async def test_a_thread_that_ends_well_past_its_timeout_is_done(queue: Queue, no
         assert worker.statistics().done == 1
 
 
-# -- what a handler cannot do to others ----------------------------------------------------------------------------------
+# -- what a handler cannot do to others -------------------------------------------------------------------------------
 
 
 class Nasty(Exception):
@@ -537,7 +529,8 @@ async def test_whatever_a_handler_raises_it_ends_the_run_and_nothing_else(
 
 
 async def letters_of(queue: Queue) -> Any:
-    for letter in await queue.redis.xrange(queue.keys.dead_letters):
+    letters: Any = await queue.redis.xrange(queue.keys.dead_letters)
+    for letter in letters:
         yield {key.decode(): value for key, value in letter[1].items()}
 
 
