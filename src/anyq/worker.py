@@ -500,7 +500,7 @@ class Worker:
         # 5. Events close last.
         for branch in self._branches:
             branch.bulletin.end()
-        with anyio.CancelScope(deadline=leave_by):
+        with anyio.CancelScope(deadline=min(anyio.current_time() + _FAREWELL_GRACE, leave_by)):
             for duty in duties.observers:
                 await duty.ended.wait()
         for duty in duties.observers:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import TypeVar
+from typing import Generic, Self, TypeVar
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
@@ -11,20 +10,34 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 T = TypeVar("T")
 
 
-async def batches(channel: MemoryObjectReceiveStream[T], largest: int) -> AsyncIterator[list[T]]:
+class batches(Generic[T]):  # noqa: N801 - reads as the function that it would be
     """Give what arrives, at once and in batches; end when the channel does.
 
-    While a batch is being worked on the next one grows: nothing waits for a timer, and under load the batches are
-    large.
+    While a batch is being worked on the next one grows: nothing waits for a timer, and under load batches are large.
+    (No generator: one that is left in the middle, as a cancelled service does, would wait for the garbage collector.)
+
+    Args:
+        channel: Where items come from.
+        largest: How many a batch may hold.
     """
-    while True:
+
+    __slots__ = ("_channel", "_largest")
+
+    def __init__(self, channel: MemoryObjectReceiveStream[T], largest: int) -> None:
+        self._channel = channel
+        self._largest = largest
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[T]:
         try:
-            batch = [await channel.receive()]
+            batch = [await self._channel.receive()]
         except anyio.EndOfStream:
-            return
+            raise StopAsyncIteration from None
         try:
-            while len(batch) < largest:
-                batch.append(channel.receive_nowait())
+            while len(batch) < self._largest:
+                batch.append(self._channel.receive_nowait())
         except (anyio.WouldBlock, anyio.EndOfStream):
             pass
-        yield batch
+        return batch

@@ -384,6 +384,7 @@ class Runners:
         home.outcomes.dead.send.send_nowait(dead)
 
     def _park(self, job: Job, home: Home) -> None:
+        job.result_ttl = job.extras.result_ttl  # whoever waits for the result must hear of the end
         outcome = park(job, home.grace)
         seen = home.unknown.get(job.name, 0)
         if len(home.unknown) < 1000 or seen:

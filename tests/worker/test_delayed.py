@@ -1,0 +1,154 @@
+"""Jobs that wait for their time: they start within 20 ms of it, whoever promotes them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import anyio
+import pytest
+from tests.support.servers import SECONDS
+from tests.worker.conftest import Notes, until, working
+
+from anyq import Backoff, Queue, current_job
+
+pytestmark = pytest.mark.anyio
+
+SOON = 0.02
+"""Seconds by which a job may be late on an idle worker. A loaded machine is late now and then: the median counts."""
+
+
+def stamped(queue: Queue, notes: Notes[Any]) -> Any:
+    @queue.task
+    async def stamp(due: float = 0.0) -> None:
+        notes.add((time.time() - due, due))
+
+    return stamp
+
+
+async def test_delayed_jobs_start_within_20_ms_of_their_time(queue: Queue, notes: Notes[Any]) -> None:
+    stamp = stamped(queue, notes)
+    async with working(queue):
+        for number in range(9):
+            wait = 0.03 * (number + 1)
+            await stamp.options(delay=wait).enqueue(time.time() + wait)
+        late = [late for late, _ in await notes.first(9)]
+    assert min(late) > -0.002, "none starts early"
+    assert statistics.median(late) < SOON, late
+
+
+async def test_a_job_for_a_moment_starts_at_that_moment(queue: Queue, notes: Notes[Any]) -> None:
+    stamp = stamped(queue, notes)
+    async with working(queue):
+        for number in range(5):
+            moment = datetime.now(UTC) + timedelta(milliseconds=40 * (number + 1))
+            await stamp.options(at=moment).enqueue(moment.timestamp())
+        late = [late for late, _ in await notes.first(5)]
+    assert min(late) > -0.002
+    assert statistics.median(late) < SOON, late
+
+
+async def test_a_job_that_is_due_earlier_wakes_the_promoter(queue: Queue, notes: Notes[Any]) -> None:
+    stamp = stamped(queue, notes)
+    async with working(queue):
+        late = []
+        for number in range(1, 6):
+            await stamp.options(delay=60).enqueue()
+            await stamp.options(delay=0.05).enqueue(time.time() + 0.05)
+            late.append((await notes.first(number))[-1][0])
+    assert statistics.median(late) < SOON, late
+
+
+async def test_the_first_delayed_job_of_a_fresh_worker_is_not_late(redis_url: str, notes: Notes[Any]) -> None:
+    late = []
+    for number in range(1, 4):
+        queue = Queue("work", redis_url)
+        stamp = stamped(queue, notes)
+        async with working(queue):
+            await stamp.options(delay=0.01).enqueue(time.time() + 0.01)
+            late.append((await notes.first(number))[-1][0])
+    assert statistics.median(late) < SOON, late
+
+
+async def test_jobs_that_were_due_while_nobody_worked_start_at_once_and_in_order(
+    queue: Queue, notes: Notes[Any]
+) -> None:
+    stamp = stamped(queue, notes)
+    async with queue:
+        for number in (3, 1, 2):
+            await stamp.options(at=datetime.fromtimestamp(number, UTC)).enqueue(float(number))
+        async with working(queue, concurrency=1):
+            await notes.first(3)
+    assert [due for _, due in notes.made] == [1.0, 2.0, 3.0]
+
+
+async def test_many_jobs_of_one_moment_all_start(queue: Queue, notes: Notes[Any]) -> None:
+    stamp = stamped(queue, notes)
+    async with queue:
+        await stamp.options(delay=0.01).enqueue_many([(float(n),) for n in range(1000)])
+        async with working(queue) as worker:
+            await notes.first(1000)
+            await worker.wait_idle()
+    assert sorted(due for _, due in notes.made) == [float(n) for n in range(1000)]
+
+
+async def test_a_retry_comes_back_after_its_milliseconds(queue: Queue, notes: Notes[Any]) -> None:
+    @queue.task(attempts=8, backoff=Backoff.fixed(0.03))
+    async def fail() -> None:
+        notes.add(time.monotonic())
+        if current_job().attempt < 8:
+            raise ValueError
+
+    async with working(queue):
+        await fail.enqueue()
+        moments = await notes.first(8)
+    waits = [after - before for before, after in zip(moments, moments[1:], strict=False)]
+    assert min(waits) >= 0.03
+    assert statistics.median(waits) < 0.03 + SOON, waits
+
+
+async def test_another_worker_promotes_when_the_leader_leaves(redis_url: str, notes: Notes[Any]) -> None:
+    one, two = Queue("work", redis_url), Queue("work", redis_url)
+    stamp = stamped(one, notes)
+    stamped(two, notes)
+    async with two:
+        async with working(one) as first:
+            await until_leads(two, first.name)
+            async with working(two) as second:
+                await stamp.options(delay=0.01).enqueue(0.0)
+                await notes.first(1)
+                assert await leader(two) == first.name
+                first.stop()
+                await until(lambda: first.health().state == "stopped")
+                await two.enqueue("stamp", {"due": time.time() + 0.05}, delay=0.05)
+                await notes.first(2)
+                await until_leads(two, second.name)
+    assert notes.made[-1][0] < 0.2
+
+
+async def test_a_leader_that_is_gone_delays_nobody_for_longer_than_a_moment(
+    queue: Queue, notes: Notes[Any]
+) -> None:
+    stamp = stamped(queue, notes)
+    async with queue:
+        await queue.redis.set(queue.keys.promoter_lock, "anyq-killed", px=60_000)
+        async with working(queue):
+            late = []
+            for number in range(1, 6):
+                await stamp.options(delay=0.02).enqueue(time.time() + 0.02)
+                late.append((await notes.first(number))[-1][0])
+            assert await leader(queue) == "anyq-killed"
+    assert statistics.median(late) < 0.05 + SOON, late
+
+
+async def leader(queue: Queue) -> str | None:
+    name = await queue.redis.get(queue.keys.promoter_lock)
+    return None if name is None else name.decode()
+
+
+async def until_leads(queue: Queue, name: str) -> None:
+    with anyio.fail_after(SECONDS):
+        while await leader(queue) != name:
+            await anyio.sleep(0)
