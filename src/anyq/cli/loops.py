@@ -10,6 +10,7 @@ import anyio
 import click
 
 T = TypeVar("T")
+Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
 
 BACKENDS = ("asyncio", "trio")
 
@@ -20,13 +21,15 @@ def _installed(_context: click.Context, _parameter: click.Parameter, backend: st
     return backend
 
 
-backend_option = click.option(
-    "--backend",
-    type=click.Choice(BACKENDS),
-    default="asyncio",
-    callback=_installed,
-    help="The event loop to run on.",
-)
+def backend_option(command: Command) -> Command:
+    """Give a command the option ``--backend``."""
+    return click.option(
+        "--backend",
+        type=click.Choice(BACKENDS),
+        default="asyncio",
+        callback=_installed,
+        help="The event loop to run on.",
+    )(command)
 
 
 def run(function: Callable[[], Awaitable[T]], backend: str) -> T:

@@ -20,7 +20,7 @@ from ..serve import SIGNALS
 from .endings import DONE, GRACE, GRAVITY, LEFT_SOMETHING, USAGE
 from .leash import ASK
 
-logger = logging.getLogger("anyq.cli")
+logger: logging.Logger = logging.getLogger("anyq.cli")
 
 #: The wait before a replacement, in seconds: doubled with each child that did not live for long, and half of it drawn.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0
@@ -80,7 +80,7 @@ class Supervisor:
         self._asked = 0
         self._stopping = anyio.Event()
         self._promised = anyio.CancelScope(deadline=math.inf)
-        self.code = DONE
+        self.code: int = DONE
 
     async def ask(self) -> None:
         """Ask all children to drain; each further time, to stop at once."""

@@ -25,7 +25,7 @@ from .leash import Leash
 from .loops import backend_option, run
 from .processes import supervise
 
-logger = logging.getLogger("anyq.cli")
+logger: logging.Logger = logging.getLogger("anyq.cli")
 
 _LOG = "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
 
