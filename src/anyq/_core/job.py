@@ -66,7 +66,7 @@ class Job:
         attempts: How many runs the job has in total; known once a task was found for it.
         result_ttl: Seconds for which its result is kept, or ``None``; known once a task was found for it.
         payload: The arguments by name, decoded when the run begins.
-        cut: Why the run was cut short: ``timeout``, ``shutdown`` or ``lost``.
+        cut: Why the run was cut short: ``timeout``, ``shutdown`` or ``lost``; or ``put off``, before it began.
     """
 
     queue: str

@@ -116,6 +116,7 @@ class Branch:
             outcomes=self.outcomes,
             bulletin=self.bulletin,
             room=room,
+            ledger=self.ledger,
             counts=counts,
         )
 

@@ -10,6 +10,7 @@ from .._core.runnable import Policy, Runnable
 from ..settings import Backoff, Limits
 from .channels import Bulletin, Outcomes
 from .counts import Counts
+from .ledger import Ledger
 from .room import Room
 
 
@@ -27,6 +28,7 @@ class Home:
         outcomes: Where ends of runs go.
         bulletin: Where it is said what happened.
         room: The reader's view of the runners.
+        ledger: What is held.
         counts: The worker's numbers.
         unknown: Names that no task has, and how often they came.
     """
@@ -40,6 +42,7 @@ class Home:
     outcomes: Outcomes
     bulletin: Bulletin
     room: Room
+    ledger: Ledger
     counts: Counts
     unknown: dict[str, int] = attrs.field(factory=dict[str, int])
 

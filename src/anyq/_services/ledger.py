@@ -32,6 +32,10 @@ class Ledger:
         self.lanes[lane].pop(entry, None)
         self.look()
 
+    def holds(self, job: Job) -> bool:
+        """Tell whether a job is held."""
+        return job.entry in self.lanes[job.lane]
+
     def look(self) -> None:
         """Wake who waits for the ledger to be empty, if it is; for those who struck many entries out themselves."""
         if self._awaited is not None and not len(self):

@@ -52,6 +52,9 @@ logger = logging.getLogger("anyq.runners")
 #: Seconds of jobs that never suspend after which a runner lets others have a turn.
 _TURN = 0.004
 
+#: Seconds between two looks whether jobs that were put off have left.
+_LOOK = 0.002
+
 
 class TimedOut(TimeoutError):
     """A run took longer than its timeout."""
@@ -258,10 +261,12 @@ class Runners:
         timeout = job.extras.timeout
         if timeout is None:
             timeout = task.policy.timeout
-        if timeout is not None:
-            runner.scope.deadline = anyio.current_time() + timeout
-            job.deadline_ms = wall_ms() + round(timeout * 1000)
         try:
+            if self._suspect is job:
+                await self._stand_apart(home)
+            if timeout is not None:
+                runner.scope.deadline = anyio.current_time() + timeout
+                job.deadline_ms = wall_ms() + round(timeout * 1000)
             if task.style == "async":
                 if task.parameters is None:
                     value = await task.function(job)
@@ -309,6 +314,20 @@ class Runners:
         home.outcomes.acks.send.send_nowait(Done(job, seconds, result))
         if home.bulletin.metrics:
             self._observe(job, home, "done", seconds)
+
+    async def _stand_apart(self, home: Home) -> None:
+        """Let go of all jobs that were lost before and are not at work, before a suspect begins.
+
+        If it kills this worker, what is in our hands counts as lost with it: nothing may end as `STALLED` that never ran.
+        """
+        at_work = {id(runner.job) for runner in self.running}
+        near = [job for job in home.ledger.jobs() if job.lost and id(job) not in at_work]
+        for job in near:
+            if not job.ended and job.cut is None:
+                job.ended, job.cut = True, "put off"
+                home.outcomes.retries.send.send_nowait(put_off(job, random.random()))
+        while any(home.ledger.holds(job) for job in near):
+            await anyio.sleep(_LOOK)
 
     async def _in_thread(self, job: Job, task: Runnable, runner: Runner, timeout: float | None) -> Any:
         """Run a plain function in a thread, and wait for it even when its timeout passed.
