@@ -318,7 +318,7 @@ class Runners:
     async def _stand_apart(self, home: Home) -> None:
         """Let go of all jobs that were lost before and are not at work, before a suspect begins.
 
-        If it kills this worker, what is in our hands counts as lost with it: nothing may end as `STALLED` that never ran.
+        If it kills this worker, what is in our hands is lost with it: nothing may end as `STALLED` that never ran.
         """
         at_work = {id(runner.job) for runner in self.running}
         near = [job for job in home.ledger.jobs() if job.lost and id(job) not in at_work]
@@ -326,7 +326,7 @@ class Runners:
             if not job.ended and job.cut is None:
                 job.ended, job.cut = True, "put off"
                 home.outcomes.retries.send.send_nowait(put_off(job, random.random()))
-        while any(home.ledger.holds(job) for job in near):
+        while any(home.ledger.holds(job) for job in near):  # noqa: ASYNC110 - seldom, and a round trip long
             await anyio.sleep(_LOOK)
 
     async def _in_thread(self, job: Job, task: Runnable, runner: Runner, timeout: float | None) -> Any:
