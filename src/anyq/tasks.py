@@ -144,7 +144,7 @@ class Task(Generic[P, R]):
 
         Args:
             id: The job's id, chosen by you: enqueuing it again adds nothing while the id is remembered
-                (`Retention.ids`), and the handle says so (``handle.new``).
+                (``Retention.ids``), and the handle says so (``handle.new``).
             delay: Seconds until the job is due, by the server's clock.
             at: The moment it is due, an aware ``datetime``.
             attempts: Runs in total.
