@@ -6,9 +6,11 @@ there is nothing left to shorten. It must run in the main thread, as all of Pyth
 
 from __future__ import annotations
 
+import logging
 import signal
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, nullcontext
+from itertools import count
 from types import FrameType
 
 import anyio
@@ -16,6 +18,8 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from ._redis.tasks import only
 from .worker import Worker
+
+logger = logging.getLogger("anyq.serve")
 
 #: The signals that end a program politely: what an init system or a container sends, and Ctrl-C.
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -64,11 +68,16 @@ class Shift:
         self.asked: int = 0
         self._starting: set[anyio.CancelScope] = set()
 
-    def ask(self) -> None:
-        """Ask all workers to stop; each further time, to stop at once. From inside of the event loop."""
-        self.asked += 1
+    def ask(self, times: int) -> None:
+        """Ask all workers to stop, for the first time or again: then they stop at once. From inside of the event loop.
+
+        Who asks counts for himself. Two who ask for the first time want the same, and the workers still drain.
+        """
+        if times <= self.asked:
+            return
+        self.asked = times
         for worker in self.workers:
-            worker.stop(drain_timeout=None if self.asked == 1 else 0)
+            worker.stop(drain_timeout=None if times == 1 else 0)
         for scope in self._starting:
             scope.cancel()  # that worker has no jobs yet
 
@@ -87,6 +96,7 @@ class Shift:
         with anyio.CancelScope() as scope:
             self._starting.add(scope)
             try:
+                logger.debug("%r starts", worker)
                 await nursery.start(worker.run, name=repr(worker))
             finally:
                 self._starting.discard(scope)
@@ -95,14 +105,15 @@ class Shift:
 async def watch(
     shift: Shift,
     *,
-    notice: Callable[[], None] | None = None,
+    notice: Callable[[int], None] | None = None,
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> signal.Signals | None:
     """Run a shift until it ends, and ask it to stop at each signal.
 
     Args:
         shift: The workers.
-        notice: Called at each signal at once, by the interpreter and not by the event loop, which a handler may block.
+        notice: Called with the number of signals so far, by the interpreter and not by the event loop, which may be
+            blocked.
         task_status: Told when all workers are ready to take jobs.
 
     Returns:
@@ -113,9 +124,10 @@ async def watch(
 
         async def listen() -> None:
             nonlocal first
+            times = 0
             async for number in signals:
-                first = first or number
-                shift.ask()
+                first, times = first or number, times + 1
+                shift.ask(times)
 
         try:
             async with anyio.create_task_group() as nursery:
@@ -128,12 +140,14 @@ async def watch(
 
 
 @contextmanager
-def _told(notice: Callable[[], None]) -> Generator[None]:
+def _told(notice: Callable[[int], None]) -> Generator[None]:
     """Call ``notice`` at each signal, before the handler that the event loop has put there."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
 
+    times = count(1)
+
     def handle(number: int, frame: FrameType | None) -> None:
-        notice()
+        notice(next(times))
         loops = before[signal.Signals(number)]
         if callable(loops):
             loops(number, frame)

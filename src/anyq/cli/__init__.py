@@ -15,10 +15,11 @@ def main() -> None:
     try:
         from .commands import anyq
     except ModuleNotFoundError as error:
-        if error.name not in NEEDED:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in NEEDED:
             raise
         print(
-            f"anyq: the command line needs {error.name}, which is not installed: pip install 'anyq[cli]'",
+            f"anyq: the command line needs {missing}, which is not installed: pip install 'anyq[cli]'",
             file=sys.stderr,
         )
         sys.exit(2)

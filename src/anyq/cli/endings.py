@@ -7,6 +7,7 @@ says what was cut.
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import sys
@@ -77,20 +78,21 @@ class Watchdog:
         self._workers = workers
         self._drain_timeout = drain_timeout
         # A SimpleQueue may be put into by a signal's handler, whatever that handler has interrupted.
-        self._requests: queue.SimpleQueue[float] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[tuple[float, int]] = queue.SimpleQueue()
         threading.Thread(target=self._watch, name="anyq watchdog", daemon=True).start()
 
-    def asked(self) -> None:
-        """Take note of a request to stop: the first starts the clock, the second shortens it. From anywhere."""
-        self._requests.put(time.monotonic())
+    def asked(self, times: int) -> None:
+        """Take note of a request to stop: the first starts the clock, a further one shortens it. From anywhere."""
+        self._requests.put((time.monotonic(), times))
 
     def _watch(self) -> None:
-        deadline = self._requests.get() + self._drain_timeout + GRACE
+        deadline = math.inf
         while (left := deadline - time.monotonic()) > 0:
             try:
-                deadline = min(deadline, self._requests.get(timeout=left) + GRACE)
+                when, times = self._requests.get(timeout=min(left, threading.TIMEOUT_MAX))
             except queue.Empty:
                 break
+            deadline = min(deadline, when + GRACE + (self._drain_timeout if times == 1 else 0))
         print(
             "anyq: a handler ignores that it was cancelled, and this process ends without it", file=sys.stderr
         )

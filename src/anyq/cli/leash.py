@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from itertools import count
 
 from anyio.from_thread import BlockingPortal
 
+from .._redis.tasks import only
 from ..serve import Shift
 
 ASK = b"."
@@ -27,29 +30,34 @@ class Leash:
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
         os.close(nothing)
-        self._asked = 0
 
-    def hold(self, shift: Shift, portal: BlockingPortal, notice: Callable[[], None]) -> None:
-        """Pass on what the supervisor asks for; in a thread, for a blocked event loop must not make it deaf."""
-        threading.Thread(
-            target=self._listen, args=(shift, portal, notice), name="anyq leash", daemon=True
-        ).start()
+    @asynccontextmanager
+    async def held(self, shift: Shift, notice: Callable[[int], None]) -> AsyncGenerator[None]:
+        """Pass on to a shift what the supervisor asks for, inside the block.
 
-    def _listen(self, shift: Shift, portal: BlockingPortal, notice: Callable[[], None]) -> None:
-        while True:
+        Args:
+            shift: The workers.
+            notice: Called with the number of requests so far, in a thread: the event loop may be blocked.
+        """
+        try:
+            async with BlockingPortal() as portal:
+                listener = threading.Thread(
+                    target=self._listen, args=(shift, portal, notice), name="anyq leash", daemon=True
+                )
+                listener.start()
+                yield
+        except BaseExceptionGroup as group:
+            raise only(group) from None
+
+    def _listen(self, shift: Shift, portal: BlockingPortal, notice: Callable[[int], None]) -> None:
+        for times in count(1):
             gone = not os.read(self._pipe, 1)
-            if gone and self._asked:
-                return
-            self._asked += 1
-            notice()
+            if gone and times > 1:
+                return  # it went after it had asked
+            notice(times)
             try:
-                portal.start_task_soon(self._ask, shift, self._asked)
+                portal.start_task_soon(shift.ask, times)
             except RuntimeError:  # the event loop has ended
                 return
             if gone:
                 return
-
-    @staticmethod
-    def _ask(shift: Shift, times: int) -> None:
-        while shift.asked < times:  # a signal may have asked before
-            shift.ask()

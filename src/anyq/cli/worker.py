@@ -7,12 +7,12 @@ line makes no sense; 1 when the worker crashed.
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 import attrs
 import click
-from anyio.from_thread import BlockingPortal
 
 from .. import embedded
 from ..errors import ConfigurationError, RedisUnavailable, ServerNotFound
@@ -162,9 +162,7 @@ def _work(worker: Worker, backend: str, leash: Leash | None) -> int:
     shift = Shift([worker])
 
     async def work() -> None:
-        async with BlockingPortal() as portal:
-            if leash is not None:
-                leash.hold(shift, portal, watchdog.asked)
+        async with nullcontext() if leash is None else leash.held(shift, watchdog.asked):
             await watch(shift, notice=watchdog.asked)
 
     try:

@@ -32,9 +32,6 @@ _PINGS, _PING_TIME = 200, 2.0
 #: Then delayed jobs, one due after the other, in seconds.
 _DELAYED, _FIRST_DELAY, _DELAY_STEP = 50, 0.1, 0.01
 
-#: Seconds without any news after which what has not been heard of is missing.
-_SILENCE = 90.0
-
 #: How often the display moves, in seconds, and how long tidying up may take.
 _TICK = 0.1
 _FAREWELL = 2.0
@@ -55,7 +52,9 @@ def plan(files: Sequence[Path], missing: Path) -> list[Plan]:
     ]
 
 
-async def play(plans: Sequence[Plan], *, url: str, concurrency: int, display: Display) -> Account:
+async def play(
+    plans: Sequence[Plan], *, url: str, concurrency: int, display: Display, silence: float = 90.0
+) -> Account:
     """Run the demonstration and give its books. A signal drains and ends it early.
 
     Args:
@@ -63,6 +62,7 @@ async def play(plans: Sequence[Plan], *, url: str, concurrency: int, display: Di
         url: Where the queue is to be.
         concurrency: Jobs that run at the same time.
         display: Shows how far it is.
+        silence: Seconds without any news after which what has not been heard of is missing.
     """
     queue = Queue(f"demo-{secrets.token_hex(4)}", url, prefix="anyq-demo")
     tasks = register(queue)
@@ -86,8 +86,8 @@ async def play(plans: Sequence[Plan], *, url: str, concurrency: int, display: Di
                     await nursery.start(work)
                     nursery.start_soon(show)
                     account.began = time.monotonic()
-                    await _collect(account, await _enqueue(account, tasks, plans))
-                    await _measure(account, tasks)
+                    await _collect(account, await _enqueue(account, tasks, plans), silence)
+                    await _measure(account, tasks, silence)
                     worker.stop()
             finally:
                 await _tidy(queue, account)
@@ -113,7 +113,7 @@ async def _enqueue(account: Account, tasks: Tasks, plans: Iterable[Plan]) -> lis
     return handles
 
 
-async def _collect(account: Account, handles: Iterable[JobHandle[Survey]]) -> None:
+async def _collect(account: Account, handles: Iterable[JobHandle[Survey]], silence: float) -> None:
     """Wait for every job's end; give up on what is left after a long silence."""
     source = iter(handles)
 
@@ -128,7 +128,7 @@ async def _collect(account: Account, handles: Iterable[JobHandle[Survey]]) -> No
         heard = -1
         while account.settled > heard:
             heard = account.settled
-            await anyio.sleep(_SILENCE)
+            await anyio.sleep(silence)
         nursery.cancel_scope.cancel()
 
     async with anyio.create_task_group() as nursery:
@@ -139,7 +139,7 @@ async def _collect(account: Account, handles: Iterable[JobHandle[Survey]]) -> No
         nursery.cancel_scope.cancel()
 
 
-async def _measure(account: Account, tasks: Tasks) -> None:
+async def _measure(account: Account, tasks: Tasks, silence: float) -> None:
     """Enqueue small jobs one after the other, then delayed ones: each finds a worker that has nothing to do."""
 
     async def enqueue(delay: float) -> JobHandle[float]:
@@ -149,7 +149,7 @@ async def _measure(account: Account, tasks: Tasks) -> None:
 
     async def collect(handle: JobHandle[float]) -> None:
         ping = account.pings[handle.id]
-        with anyio.move_on_after(_SILENCE):
+        with anyio.move_on_after(silence):
             try:
                 ping.late = await handle.result() - ping.delay
             except JobFailed as failure:

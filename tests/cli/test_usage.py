@@ -1,0 +1,128 @@
+"""What the command line says to wrong words, and to wrong installations: a sentence, and never a traceback of ours."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+from tests.cli.programs import HERE, Program, worker
+from tests.support.servers import Server
+
+from anyq.cli.finding import find_queue
+
+
+@pytest.mark.parametrize(
+    ("target", "answer"),
+    [
+        ("jobs", r"'jobs' names no queue: write MODULE:QUEUE.*\(it has jobs:queue, jobs:other\)"),
+        ("jobs:nothing", r"module 'jobs' has no 'nothing' \(it has jobs:queue, jobs:other\)"),
+        ("jobs:short", r"'jobs:short' is a task: name its queue"),
+        ("jobs:number", r"'jobs:number' is a int and not a Queue"),
+        ("jobs:", r"'jobs:' is not of the form MODULE:QUEUE, such as myapp.jobs:queue"),
+        (":queue", r"':queue' is not of the form"),
+        ("jobs.py:queue", r"'jobs.py:queue' is not of the form"),
+        ("tests/cli/jobs:queue", r"is not of the form"),
+        ("nowhere:queue", r"there is no module 'nowhere' in .* or on Python's path"),
+        ("nowhere.at.all:queue", r"there is no module 'nowhere'"),
+        ("jobs.inner:queue", r"there is no module 'jobs.inner'"),
+    ],
+)
+def test_a_wrong_target_is_answered_with_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, target: str, answer: str
+) -> None:
+    monkeypatch.syspath_prepend(HERE)
+    monkeypatch.delitem(sys.modules, "jobs", raising=False)
+    with pytest.raises(click.BadParameter, match=answer):
+        find_queue(target)
+    monkeypatch.delitem(sys.modules, "jobs", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["worker"], "Missing argument"),
+        (["worker", "nowhere:queue"], "there is no module 'nowhere'"),
+        (["worker", "jobs:queue", "--concurrency", "0"], "--concurrency"),
+        (["worker", "jobs:queue", "--lease", "0.5"], "lease must be at least 1 second"),
+        (["worker", "jobs:queue", "--url", "http://localhost"], "Redis URL"),
+        (["worker", "jobs:queue", "--url", "embedded://", "--processes", "2"], "embedded:///var/lib/anyq"),
+        (["demo", "no-such-folder"], "does not exist"),
+        (["demo", "--url", "http://localhost"], "Redis URL"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_wrong_command_line_ends_with_2(arguments: list[str], answer: str) -> None:
+    with Program(*arguments) as program:
+        assert program.exit_code() == 2
+        assert answer in program.output
+        assert "Traceback" not in program.output
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_an_error_inside_the_module_is_the_module_s_own(tmp_path: Path, processes: str) -> None:
+    (tmp_path / "broken.py").write_text("import a_library_that_is_not_there\n")
+    run = subprocess.run(
+        [sys.executable, "-m", "anyq", "worker", "broken:queue", "--processes", processes],
+        cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 1
+    assert "No module named 'a_library_that_is_not_there'" in run.stderr
+
+
+def test_a_refused_password_is_a_sentence_and_1(start_server: Callable[..., Server]) -> None:
+    server = start_server(password="secret")
+    with worker(f"unix://:wrong-word@{server.socket}") as program:
+        assert program.exit_code() == 1
+        assert "WRONGPASS" in program.output
+        assert "Traceback" not in program.output
+        assert "wrong-word" not in program.output
+
+
+@pytest.mark.parametrize("missing", ["click", "rich"])
+def test_a_core_only_installation_is_told_what_to_install(missing: str) -> None:
+    program = f"import sys; sys.modules[{missing!r}] = None; from anyq.cli import main; main()"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert run.stderr == (
+        f"anyq: the command line needs {missing}, which is not installed: pip install 'anyq[cli]'\n"
+    )
+
+
+def test_a_backend_that_is_not_installed_is_told_how_to_get() -> None:
+    program = (
+        "import sys; sys.modules['trio'] = None; sys.argv = ['anyq', 'demo', '--backend', 'trio']; "
+        "from anyq.cli import main; main()"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert "pip install 'anyq[trio]'" in run.stderr
+
+
+def test_it_says_its_version() -> None:
+    with Program("--version") as program:
+        assert program.exit_code() == 0
+        assert program.output.startswith("anyq ")
+
+
+def test_shells_complete_it() -> None:
+    program = "import sys; sys.argv = ['anyq']; from anyq.cli import main; main()"
+    asked = {"_ANYQ_COMPLETE": "bash_complete", "COMP_WORDS": "anyq wor", "COMP_CWORD": "1"}
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **asked},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout == "plain,worker\n"
+
+
+def test_importing_anyq_needs_neither_click_nor_rich() -> None:
+    program = "import sys; import anyq; print(sorted({'click', 'rich'} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"
