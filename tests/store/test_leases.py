@@ -1,4 +1,4 @@
-"""Holding on: a live worker keeps what it has, a silent one loses it and each delivery is counted, a foreign idle one too."""
+"""Holding on: the living keep what they have, the silent lose it and each delivery counts, foreigners go by time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promoting: due jobs go into the stream in order, by the server's clock, whoever does it; junk becomes a dead letter."""
+"""Promoting: due jobs go into the stream in order, by the server's clock, whoever does it; junk is put aside."""
 
 from __future__ import annotations
 

@@ -194,7 +194,7 @@ async def test_a_dead_letter_has_the_fields_that_it_was_given(table: Table, keys
     hands = await table.hands(b"anyq-1")
     await table.add("a")
     (entry,) = await hands.take()
-    fields = [
+    fields: list[bytes | str] = [
         "d",
         envelope("a"),
         "n",

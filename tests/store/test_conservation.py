@@ -1,0 +1,90 @@
+"""Nothing is lost and nothing ends twice, whatever happens in whatever order: seeded walks with a ledger.
+
+``ANYQ_WALK_STEPS=20000 ANYQ_WALK_SEEDS=1,2,3 pytest tests/store/test_conservation.py`` walks farther; a failure prints
+how to walk the same way again. The second half shows that the ledger has teeth: with one line of a script changed, a
+walk fails.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+from redis.exceptions import ResponseError
+from tests.support.walk import Walk, describe
+
+from anyq._core.keys import CHASQUI
+from anyq._redis.client import Client
+from anyq._redis.scripts import Script
+from anyq._store import scripts
+
+pytestmark = pytest.mark.anyio
+
+STEPS = int(os.environ.get("ANYQ_WALK_STEPS", "2000"))
+SEEDS = [int(seed) for seed in os.environ.get("ANYQ_WALK_SEEDS", "").split(",") if seed]
+
+
+async def walk(client: Client, seed: int, steps: int, **options: str) -> Walk:
+    found = Walk(client, seed, xackdel=(await client.capabilities()).xackdel, **options)  # type: ignore[arg-type]
+    try:
+        await found.run(steps)
+    except BaseException as error:
+        error.add_note(f"walk again with {describe(seed, steps)}")
+        raise
+    return found
+
+
+@pytest.mark.parametrize("prefix", ["anyq", CHASQUI])
+async def test_every_job_is_in_one_place_at_any_moment_and_ends_once(client: Client, prefix: str) -> None:
+    for seed in SEEDS or [random.randrange(10**6)]:
+        found = await walk(client, seed, STEPS, prefix=prefix)
+        assert found.added
+        assert min(found.counts.values()) > 0, f"never happened: {found.counts}"
+
+
+MUTATIONS = {
+    "nobody checks the owner": ("_owner", "pending[2] == consumer and", ""),
+    "an entry is not deleted": ("_owner", "  redis.call('XDEL', stream, entry)\n", ""),
+    "a full server is not reckoned with": (
+        "_owner",
+        "if count then redis.call('XCLAIM'",
+        "if false then redis.call('XCLAIM'",
+    ),
+    "what is handed back is not added again": (
+        "_owner",
+        "redis.call('XADD', target",
+        "redis.call('XRANGE', target",
+    ),
+    "lost deliveries are not counted": ("take_over", "pending[4])", "0)"),
+    "the living are robbed": ("take_over", "== 1 then return -1", "== 2 then return -1"),
+    "a worker is forgotten with entries in hand": ("take_over", "if moved == 0 then", "if true then"),
+    "AnyQ's own are swept": ("sweep", "~= ARGV[4] then", "~= '' then"),
+    "a full server does not promote": ("promote", "redis.call('XDEL', KEYS[2], '0-0')", ""),
+    "a burial deletes first": (
+        "bury",
+        "    redis.call('XADD', KEYS[2],",
+        "    settle(KEYS[1], group, entry)\n    redis.call('XADD', KEYS[2],",
+    ),
+    "a batch is not remembered": ("publish", "redis.call('ZADD', KEYS[2], batch, batch)", ""),
+    "a delayed batch is not remembered": ("schedule", "redis.call('ZADD', KEYS[3], batch, batch)", ""),
+    "an id is taken by a batch, not by a job of it": ("schedule", " .. ':' .. i", ""),
+    "a promoted job stays delayed": ("promote", "redis.call('ZREM', KEYS[1], member)", ""),
+    "a result is written by whoever comes": ("complete", "ARGV[i]) == 1 then", "ARGV[i]) >= 0 then"),
+}
+
+
+@pytest.mark.parametrize("anyio_backend", [pytest.param("asyncio")])
+@pytest.mark.parametrize("mutation", MUTATIONS)
+async def test_a_walk_notices(client: Client, monkeypatch: pytest.MonkeyPatch, mutation: str) -> None:
+    name, old, new = MUTATIONS[mutation]
+    changed = 0
+    for attribute, script in list(vars(scripts).items()):
+        if isinstance(script, Script) and (name in {"_owner", script.name}) and old.encode() in script.body:
+            body = script.body.replace(old.encode(), new.encode())
+            monkeypatch.setattr(scripts, attribute, Script(script.name, body))
+            changed += 1
+    assert changed, f"{name}.lua has no {old!r} any more"
+    with pytest.raises((AssertionError, ResponseError)):
+        for seed in range(5):
+            await walk(client, seed, 600)

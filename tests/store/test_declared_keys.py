@@ -1,0 +1,111 @@
+"""Every key that a script touches is among its KEYS, and all keys of a queue lie in one slot: fit for a Cluster."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+
+import pytest
+from tests.support.hands import Table, addition, member
+from tests.support.servers import HOST, Server, free_port
+
+from anyq._core.keys import CHASQUI, Keys
+from anyq._redis.client import Client
+from anyq._redis.scripts import Script
+from anyq._store import events, inspect, scripts
+from anyq._store.settle import Kept, Letter
+
+pytestmark = pytest.mark.anyio
+
+#: Commands of our scripts that name no key, and those whose key is not their first word.
+KEYLESS = {b"TIME", b"PUBLISH"}
+SECOND = {b"XGROUP"}
+
+ALL_SCRIPTS = {value.sha: value.name for value in vars(scripts).values() if isinstance(value, Script)}
+
+
+async def do_everything(client: Client, keys: Keys) -> None:
+    """Each verb once, with something to do for each of its branches."""
+    table = Table(client, keys)
+    producer, hands, other = (
+        table.producer(),
+        await table.hands(b"anyq-1"),
+        await table.hands(b"anyq-2", alive=False),
+    )
+    foreign = await table.hands(b"c-foreign")
+    await producer.publish(1, 1, [addition(str(number)) for number in range(9)], 100)
+    await producer.schedule(
+        2,
+        2,
+        [
+            addition("now", job_id="now"),
+            addition("later", job_id="later", delay_ms=0),
+            addition("x", delay_ms=0),
+        ],
+        100,
+    )
+    await client.call("ZADD", keys.delayed, 1, "junk")
+    assert (await hands.promoting.promote(100)).spoiled == 1
+    entries = [entry.id for entry in await hands.take(5)]
+    lane = keys.stream
+    assert await hands.leasing.renew(lane, [*entries, b"1-1"]) == [b"1-1"]
+    assert await hands.settling.ack(lane, entries[:1]) == [1]
+    assert await hands.settling.complete(lane, [Kept(entries[1], "1", b"x", 60.0)]) == [1]
+    assert await hands.settling.retry(lane, [(entries[2], 1000, member("2", 1))]) == [1]
+    assert await hands.settling.bury(lane, [Letter(entries[3], ["d", b""], "3", b"why", 60.0)]) == ([1], 0)
+    assert await hands.settling.hand_back(lane, [entries[4]]) == [1]
+    assert await other.take(2)
+    while await hands.leasing.take_over(other.name):
+        pass
+    assert await foreign.take(2)
+    assert await hands.leasing.sweep(0.0) > 0
+    await events.append(client, keys, [(b"e", b"active", b"id", "x")], 100)
+    await inspect.depths(client, keys)
+    assert await hands.leasing.depart()
+    await hands.promoting.resign()
+    await producer.forget()
+
+
+@pytest.mark.parametrize("prefix", ["anyq", CHASQUI])
+async def test_scripts_touch_only_the_keys_that_they_declare(
+    client: Client, redis_url: str, server: Server, prefix: str
+) -> None:
+    await client.connect()
+    with server.client() as spy, spy.monitor() as seen:
+        await do_everything(client, Keys(prefix, "q"))
+        await client.call("ECHO", "the end")
+        ran, declared = set[str](), set[bytes]()
+        while True:
+            line = seen.next_command()
+            words: Sequence[bytes] = [word.encode() for word in line["command"].split(" ")]
+            command = words[0].upper()
+            if command == b"ECHO":
+                break
+            if command == b"EVALSHA":  # an EVAL repeats the EVALSHA before it
+                ran.add(ALL_SCRIPTS[words[1]])
+                declared = set(words[3 : 3 + int(words[2])])
+            elif line["client_type"] == "lua" and command not in KEYLESS:
+                key = words[2 if command in SECOND else 1]
+                assert key in declared, f"{line['command'][:80]} is not among {declared}"
+    assert ran == set(ALL_SCRIPTS.values())
+
+
+@pytest.fixture
+async def one_slot(anyio_backend: object, start_server: Callable[..., Server]) -> AsyncGenerator[Client]:
+    """A cluster of one node that owns nothing but the slot of the queue ``{anyq:q}``."""
+    port = free_port()
+    while port > 55_535:  # nodes talk to each other on the port 10,000 above
+        port = free_port()
+    cluster = ["--cluster-enabled", "yes", "--cluster-require-full-coverage", "no"]
+    server = start_server(arguments=["--port", str(port), "--bind", HOST, *cluster])
+    slot = server.command("CLUSTER", "KEYSLOT", "{anyq:q}")
+    server.command("CLUSTER", "ADDSLOTS", slot)
+    while b"cluster_state:ok" not in server.command("CLUSTER", "INFO"):
+        pass
+    async with Client(server.url) as client:
+        yield client
+
+
+async def test_all_keys_of_a_queue_lie_in_one_slot_of_a_cluster(one_slot: Client) -> None:
+    await do_everything(one_slot, Keys("anyq", "q"))
+    with pytest.raises(Exception, match=r"slot|CLUSTERDOWN"):
+        await do_everything(one_slot, Keys("anyq", "another"))

@@ -1,0 +1,585 @@
+"""A seeded walk over everything that can happen to a queue, on a real server, with a ledger of every job.
+
+Several workers that crash, come back as zombies, lose replies and send again, and a foreign one that claims and goes
+silent: at any moment each added job is in exactly one place, nothing ends twice, only an owner changes a job, and lost
+deliveries are counted. The same seed takes the same decisions as long as the server's clock gives the same answers.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import pytest
+from redis.exceptions import ResponseError
+from tests.support.hands import Entry, Hands, Table, addition, member
+
+from anyq._core.codec import decode
+from anyq._core.entry import admit
+from anyq._core.job import Job
+from anyq._core.keys import GROUP, Keys
+from anyq._redis.client import Client
+from anyq._services.patience import reply_code
+from anyq._store.publish import Addition, Full, Publishing
+from anyq._store.settle import Kept, Letter
+
+FOREIGN = b"c-foreign"
+
+#: Jobs that a queue may hold, where the walk sets a limit.
+LIMIT = 40
+
+Place = tuple[bytes, bytes]  # lane and entry id
+
+
+@attrs.define
+class Batch:
+    """Jobs on their way: sent again under the same number until the producer believes its answer."""
+
+    number: int
+    jobs: list[tuple[str, Addition]]
+    plain: bool
+    limit: int
+    answer: list[bool] | None = None  # what the server said first
+
+
+@attrs.define
+class Producer:
+    """Numbers its batches, as `Publisher` does."""
+
+    publishing: Publishing
+    last: int = 0
+    open: dict[int, Batch] = attrs.Factory(dict)
+
+
+@attrs.define(eq=False)
+class Consumer:
+    """A worker as the walk plays it: what it believes to hold may be wrong."""
+
+    hands: Hands
+    held: dict[Place, Job] = attrs.Factory(dict)
+    past: list[Job] = attrs.Factory(list)  # settled, or somebody else's by now: a zombie acts on them
+
+
+class Walk:
+    """One queue, its players and its ledger."""
+
+    def __init__(
+        self, client: Client, seed: int, *, xackdel: bool, prefix: str = "anyq", workers: int = 4
+    ) -> None:
+        self.random = random.Random(seed)
+        self.client = client
+        self.keys = Keys(prefix, f"walk-{seed}")
+        self.table = Table(client, self.keys)
+        self.workers = workers
+        self.consumers: list[Consumer] = []
+        self.zombies: list[Consumer] = []
+        self.producers: list[Producer] = []
+        self.added: set[str] = set()
+        self.used: Counter[str] = Counter()  # runs that failed or were lost
+        self.ended: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
+        self._xackdel = xackdel
+        self._names = 0
+        self._ids = 0
+
+    # -- the walk -----------------------------------------------------------------------------------------------------
+
+    async def run(self, steps: int, *, look_every: int = 200) -> None:
+        """Walk, look at the ledger now and then, and at the end finish every job."""
+        await self.client.call(
+            "CONFIG", "SET", "hz", 500
+        )  # a read of nothing ends with the server's next tick
+        self.producers = [Producer(self.table.producer()) for _ in range(2)]
+        for _ in range(self.workers):
+            await self._join()
+        moves: list[tuple[int, Callable[[], Awaitable[None]]]] = [
+            (10, self.add),
+            (4, self.add_chosen),
+            (5, self.add_delayed),
+            (4, self.send_again),
+            (16, self.read),
+            (2, self.lose_a_read),
+            (8, self.ack),
+            (5, self.complete),
+            (7, self.retry),
+            (3, self.bury),
+            (5, self.hand_back),
+            (3, self.renew),
+            (2, self.crash),
+            (2, self.come_back),
+            (6, self.act_as_zombie),
+            (4, self.take_over),
+            (2, self.rob_the_living),
+            (2, self.claim_as_a_foreigner),
+            (2, self.sweep),
+            (6, self.promote),
+            (1, self.reconcile),
+            (1, self.forget_scripts),
+            (1, self.fill_up),
+            (2, self.refuse),
+        ]
+        names = [move for _, move in moves]
+        weights = [weight for weight, _ in moves]
+        for step in range(1, steps + 1):
+            move = self.random.choices(names, weights)[0]
+            self.counts[move.__name__] += 1
+            await move()
+            if step % look_every == 0:
+                await self.look()
+        await self.finish()
+
+    async def look(self) -> None:
+        """Each job is in exactly one place; what is pending exists, and is somebody's."""
+        stored: Counter[str] = Counter()
+        entries: set[Place] = set()
+        for lane in self.keys.lanes:
+            for entry, fields in await self.table.entries(lane):
+                stored[decode(fields[b"d"])[0]] += 1
+                entries.add((lane, entry))
+        for one in await self.table.delayed():
+            stored[decode(one[4 + int.from_bytes(one[:4], "little") :])[0]] += 1
+        letters = Counter(
+            decode(fields[b"d"])[0] for fields in await self.table.fields(self.keys.dead_letters)
+        )
+        for job_id in self.added | stored.keys() | self.ended.keys():
+            places = stored[job_id] + self.ended[job_id]
+            assert job_id in self.added, f"{job_id} was never added"
+            assert places > 0, f"{job_id} is lost"
+            assert places == 1, f"{job_id} is in {stored[job_id]} places and ended {self.ended[job_id]} times"
+            assert letters[job_id] <= self.ended[job_id], f"{job_id} is a dead letter and alive"
+        for lane, entry, _, _ in await self.table.pending():
+            assert (lane, entry) in entries, f"{entry!r} is pending, and there is no such entry"
+
+    async def finish(self) -> None:
+        """Everybody dies; one worker takes all over and does what is left. Nothing may remain."""
+        for producer in self.producers:
+            for batch in list(producer.open.values()):
+                await self._send(producer, batch)
+                producer.open.pop(batch.number, None)
+        for consumer in (*self.consumers, *self.zombies):
+            await consumer.hands.fall_silent()
+        self.consumers, self.zombies = [], []
+        last = await self._join()
+        for name in await last.hands.leasing.silent():
+            while await self._counting_losses(name, lambda: last.hands.leasing.take_over(name)):  # noqa: B023
+                pass
+        while await self._counting_losses(None, lambda: last.hands.leasing.sweep(0.0, 10_000)):
+            pass
+        await self.client.call("DEL", self.keys.promoter_lock)
+        for one in await self.table.delayed():
+            await self.client.call("ZADD", self.keys.delayed, 1, one)
+        while (await last.hands.promoting.promote(100)).jobs:
+            pass
+        while True:
+            await self._read(last, 1000)
+            if not last.held:
+                break
+            for lane in self.keys.lanes:
+                mine = [place[1] for place in last.held if place[0] == lane]
+                if mine:
+                    self._end(last, lane, mine, await last.hands.settling.ack(lane, mine))
+            last.held.clear()
+        await self.look()
+        assert self.ended == Counter(dict.fromkeys(self.added, 1))
+        assert await self.table.pending() == []
+        assert [await self.table.entries(lane) for lane in self.keys.lanes] == [[] for _ in self.keys.lanes]
+        left = {name for name in await self.table.consumers() if name != FOREIGN}
+        assert left <= {last.hands.name}, f"forgotten consumers: {left}"
+        assert await last.hands.leasing.depart()
+
+    # -- adding -------------------------------------------------------------------------------------------------------
+
+    async def add(self) -> None:
+        """Ready jobs."""
+        await self._begin([(job_id, addition(job_id)) for job_id in self._new_ids()], plain=True)
+
+    async def add_chosen(self) -> None:
+        """Jobs with chosen ids, of which some were used before, or twice."""
+        ids = [f"chosen-{self._ids + self.random.randint(-12, 2)}" for _ in range(self.random.randint(1, 4))]
+        jobs = [(id, addition(id, job_id=id, delay_ms=self._some_delay())) for id in ids]
+        await self._begin(jobs, plain=False)
+
+    async def add_delayed(self) -> None:
+        """Delayed jobs."""
+        jobs = [(id, addition(id, delay_ms=self.random.randrange(30))) for id in self._new_ids()]
+        await self._begin(jobs, plain=False)
+
+    async def send_again(self) -> None:
+        """A batch whose reply was lost."""
+        producer = self.random.choice(self.producers)
+        if producer.open:
+            batch = self.random.choice(list(producer.open.values()))
+            await self._send(producer, batch)
+            if self.random.random() < 0.7:
+                del producer.open[batch.number]
+
+    async def _begin(self, jobs: list[tuple[str, Addition]], *, plain: bool) -> None:
+        producer = self.random.choice(self.producers)
+        producer.last += 1
+        batch = Batch(producer.last, jobs, plain, self.random.choice([0, 0, LIMIT]))
+        producer.open[batch.number] = batch
+        await self._send(producer, batch)
+        if self.random.random() < 0.7:  # the reply arrived
+            del producer.open[batch.number]
+
+    async def _send(self, producer: Producer, batch: Batch) -> None:
+        jobs = [job for _, job in batch.jobs]
+        lowest = next(iter(producer.open))
+        verb = producer.publishing.publish if batch.plain else producer.publishing.schedule
+        try:
+            answer = await verb(batch.number, lowest, jobs, batch.limit) or [True] * len(jobs)
+        except Full:
+            assert batch.answer is None, "a batch that took effect found no room"
+            return
+        if batch.answer is not None:
+            assert answer == batch.answer, "the same batch has another answer"
+            return
+        batch.answer = answer
+        for (job_id, _), new in zip(batch.jobs, answer, strict=True):
+            assert new == (job_id not in self.added), f"{job_id} is told to be {'new' if new else 'taken'}"
+            self.added.add(job_id)
+
+    def _new_ids(self) -> list[str]:
+        first, self._ids = self._ids, self._ids + self.random.randint(1, 4)
+        return [f"job-{number}" for number in range(first, self._ids)]
+
+    def _some_delay(self) -> int | None:
+        return self.random.choice([None, self.random.randrange(20)])
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    async def read(self) -> None:
+        """Somebody takes what is there."""
+        await self._read(self.random.choice(self.consumers), self.random.randint(1, 6))
+
+    async def lose_a_read(self) -> None:
+        """The reply of a read is lost: the server says that the entries are ours, and we do not know."""
+        await self.random.choice(self.consumers).hands.take(self.random.randint(1, 3))
+
+    async def reconcile(self) -> None:
+        """What the server says is ours and we do not know is handed back."""
+        consumer = self.random.choice(self.consumers)
+        for lane in self.keys.lanes:
+            unknown = [
+                id for id in await consumer.hands.consuming.pending(lane) if (lane, id) not in consumer.held
+            ]
+            if unknown:
+                assert await consumer.hands.settling.hand_back(lane, unknown) == [1] * len(unknown)
+
+    async def _read(self, consumer: Consumer, count: int) -> None:
+        for entry in await consumer.hands.take(count):
+            job = self._admitted(entry)
+            assert job.attempt == self.used[job.id] + 1, (
+                f"{job.id} comes as attempt {job.attempt}, and used {self.used[job.id]} runs"
+            )
+            consumer.held[entry.lane, entry.id] = job
+
+    def _admitted(self, entry: Entry) -> Job:
+        flat = [part for pair in entry.fields.items() for part in pair]
+        job = admit("walk", entry.lane, entry.id, flat, 10_000, None)
+        assert isinstance(job, Job)
+        return job
+
+    # -- settling -----------------------------------------------------------------------------------------------------
+
+    async def ack(self) -> None:
+        """Plain successes, batched; now and then sent twice."""
+        consumer, lane, jobs = self._some_held()
+        if jobs:
+            entries = [job.entry for job in jobs]
+            self._end(consumer, lane, entries, await consumer.hands.settling.ack(lane, entries))
+            if self._again():
+                assert await consumer.hands.settling.ack(lane, entries) == [-1] * len(entries)
+
+    async def complete(self) -> None:
+        """Successes with a result."""
+        consumer, lane, jobs = self._some_held()
+        if jobs:
+            done = [Kept(job.entry, job.id, b"x", 60.0) for job in jobs]
+            entries = [job.entry for job in jobs]
+            self._end(consumer, lane, entries, await consumer.hands.settling.complete(lane, done))
+            if self._again():
+                assert await consumer.hands.settling.complete(lane, done) == [-1] * len(done)
+
+    async def retry(self) -> None:
+        """Failures: one more run is used up; and now and then "not now", which uses none."""
+        consumer, lane, jobs = self._some_held()
+        await self._retry(consumer, lane, jobs)
+
+    async def bury(self) -> None:
+        """Jobs that are given up."""
+        consumer, lane, jobs = self._some_held()
+        await self._bury(consumer, lane, jobs)
+
+    async def hand_back(self) -> None:
+        """Jobs that were not started."""
+        consumer, lane, jobs = self._some_held()
+        await self._hand_back(consumer, lane, jobs)
+
+    async def renew(self) -> None:
+        """The server names exactly those that are not ours any more."""
+        consumer, lane, jobs = self._some_held(most=20)
+        owners = await self._owners(lane)
+        lost = await consumer.hands.leasing.renew(lane, [job.entry for job in jobs]) if jobs else []
+        assert lost == [job.entry for job in jobs if owners.get(job.entry) != consumer.hands.name]
+        for entry in lost:
+            consumer.past.append(consumer.held.pop((lane, entry)))
+
+    async def _retry(self, consumer: Consumer, lane: bytes, jobs: Sequence[Job]) -> None:
+        failed = [job.attempt - self.random.choice([0, 0, 1]) for job in jobs]
+        moves = [
+            (job.entry, self.random.randrange(20), member(job.id, count))
+            for job, count in zip(jobs, failed, strict=True)
+        ]
+        moved = await self._settle(consumer, lane, jobs, lambda: consumer.hands.settling.retry(lane, moves))
+        for job, count in zip(jobs, failed, strict=True):
+            if job in moved:
+                self.used[job.id] = count
+
+    async def _bury(self, consumer: Consumer, lane: bytes, jobs: Sequence[Job]) -> None:
+        letters = [
+            Letter(
+                job.entry,
+                ["d", member(job.id)[8:], "reason", "stalled"],
+                job.id,
+                b"why",
+                self.random.choice([0, 9]),
+            )
+            for job in jobs
+        ]
+
+        async def verb() -> list[int]:
+            return (await consumer.hands.settling.bury(lane, letters))[0]
+
+        for job in await self._settle(consumer, lane, jobs, verb):
+            self.ended[job.id] += 1
+
+    async def _hand_back(self, consumer: Consumer, lane: bytes, jobs: Sequence[Job]) -> None:
+        entries = [job.entry for job in jobs]
+        await self._settle(consumer, lane, jobs, lambda: consumer.hands.settling.hand_back(lane, entries))
+
+    async def _settle(
+        self, consumer: Consumer, lane: bytes, jobs: Sequence[Job], verb: Callable[[], Awaitable[list[int]]]
+    ) -> list[Job]:
+        """Run an owner-checked verb: 1 for what the consumer owns, 0 for the rest, and only 0 the second time."""
+        if not jobs:
+            return []
+        owners = await self._owners(lane)
+        expected = [int(owners.get(job.entry) == consumer.hands.name) for job in jobs]
+        assert await verb() == expected, (
+            f"{consumer.hands.name!r} owns {expected} of {[job.id for job in jobs]}"
+        )
+        if self._again():
+            assert await verb() == [0] * len(jobs), "sent again, and it took effect again"
+        for job in jobs:
+            consumer.held.pop((lane, job.entry), None)
+            consumer.past.append(job)
+        return [job for job, owned in zip(jobs, expected, strict=True) if owned]
+
+    def _end(self, consumer: Consumer, lane: bytes, entries: Sequence[bytes], reply: Sequence[int]) -> None:
+        """A plain success counts whoever owns the entry: a late one is one too. Only the first, though."""
+        for entry, answer in zip(entries, reply, strict=True):
+            job = consumer.held.pop((lane, entry))
+            consumer.past.append(job)
+            assert answer in {1, -1}
+            self.ended[job.id] += answer == 1
+
+    def _some_held(self, most: int = 4) -> tuple[Consumer, bytes, list[Job]]:
+        consumer, lane = self.random.choice(self.consumers), self.random.choice(self.keys.lanes)
+        held = [job for (where, _), job in consumer.held.items() if where == lane]
+        return consumer, lane, self.random.sample(held, min(len(held), self.random.randint(1, most)))
+
+    def _again(self) -> bool:
+        """Whether the reply was lost, and so the same is sent again."""
+        return self.random.random() < 0.25
+
+    async def _owners(self, lane: bytes) -> dict[bytes, bytes]:
+        return {entry: owner for where, entry, owner, _ in await self.table.pending() if where == lane}
+
+    # -- dying --------------------------------------------------------------------------------------------------------
+
+    async def crash(self) -> None:
+        """A worker goes silent; its memory lives on as a zombie. Another one starts."""
+        consumer = self.random.choice(self.consumers)
+        self.consumers.remove(consumer)
+        await consumer.hands.fall_silent()
+        self.zombies = [*self.zombies[-3:], consumer]
+        await self._join()
+
+    async def come_back(self) -> None:
+        """A zombie beats again, as after SIGCONT, and its worker goes on as if nothing had happened."""
+        if self.zombies:
+            zombie = self.zombies.pop(self.random.randrange(len(self.zombies)))
+            await zombie.hands.beat()
+            leaver = self.random.choice(self.consumers)
+            self.consumers.remove(leaver)
+            await leaver.hands.fall_silent()
+            self.consumers.append(zombie)
+
+    async def act_as_zombie(self) -> None:
+        """Somebody acts on what it held once, or still holds in spite of its silence."""
+        actors = [*self.zombies, *self.consumers]
+        zombie = self.random.choice(actors)
+        lane = self.random.choice(self.keys.lanes)
+        known = [
+            job
+            for job in (*zombie.past[-20:], *(zombie.held.values() if zombie in self.zombies else ()))
+            if job.lane == lane
+        ]
+        jobs = list({job.entry: job for job in self.random.sample(known, min(len(known), 3))}.values())
+        if not jobs:
+            return
+        verb = self.random.choice(["ack", "retry", "bury", "hand back", "renew"])
+        if verb == "ack":
+            entries = [job.entry for job in jobs]
+            for job, answer in zip(jobs, await zombie.hands.settling.ack(lane, entries), strict=True):
+                zombie.held.pop((lane, job.entry), None)
+                self.ended[job.id] += answer == 1
+        elif verb == "retry":
+            await self._retry(zombie, lane, jobs)
+        elif verb == "bury":
+            await self._bury(zombie, lane, jobs)
+        elif verb == "hand back":
+            await self._hand_back(zombie, lane, jobs)
+        else:
+            owners = await self._owners(lane)
+            lost = await zombie.hands.leasing.renew(lane, [job.entry for job in jobs])
+            assert lost == [job.entry for job in jobs if owners.get(job.entry) != zombie.hands.name]
+
+    async def take_over(self) -> None:
+        """Some worker takes a few entries of one that is silent."""
+        watcher = self.random.choice(self.consumers)
+        for name in await watcher.hands.leasing.silent():
+            count = self.random.randint(1, 5)
+            held = sum(owner == name for _, _, owner, _ in await self.table.pending())
+            moved = await self._counting_losses(name, lambda: watcher.hands.leasing.take_over(name, count))  # noqa: B023
+            assert 0 <= moved <= held
+            assert moved or not held, "a worker was forgotten with entries in its hands"
+
+    async def rob_the_living(self) -> None:
+        """Who beats is not robbed."""
+        watcher, owner = self.random.choice(self.consumers), self.random.choice(self.consumers)
+        before = await self.table.pending()
+        assert await watcher.hands.leasing.take_over(owner.hands.name) == -1
+        assert await self.table.pending() == before
+
+    async def claim_as_a_foreigner(self) -> None:
+        """A foreign worker takes entries from their owners, as chasquimq's do, or reads some, and goes silent."""
+        pending = await self.table.pending()
+        if pending and self.random.random() < 0.5:
+            lane, entry, _, _ = self.random.choice(pending)
+            await self.client.call("XCLAIM", lane, GROUP, FOREIGN, 0, entry)
+        else:
+            await Hands(self.client, self.keys, FOREIGN).take(2)
+
+    async def sweep(self) -> None:
+        """Foreign workers' entries come back; those of AnyQ's stay, silent or not."""
+        watcher = self.random.choice(self.consumers)
+        before = await self.table.pending()
+        foreign = [row for row in before if row[2] == FOREIGN]
+        moved = await self._counting_losses(None, lambda: watcher.hands.leasing.sweep(0.0, 10_000))
+        assert moved == len(foreign)
+        assert await self.table.pending() == [row for row in before if row[2] != FOREIGN]
+
+    async def _counting_losses(self, name: bytes | None, verb: Callable[[], Awaitable[int]]) -> int:
+        """Whatever leaves its owner's hands here was delivered in vain."""
+        before = await self.table.pending()
+        ids = {
+            (lane, entry): decode(fields[b"d"])[0]
+            for lane in self.keys.lanes
+            for entry, fields in await self.table.entries(lane)
+        }
+        moved = await verb()
+        after = {row[:2] for row in await self.table.pending()}
+        for lane, entry, owner, deliveries in before:
+            if (lane, entry) not in after:
+                assert owner == name or (name is None and owner == FOREIGN)
+                self.used[ids[lane, entry]] += deliveries
+        return moved
+
+    # -- the rest -----------------------------------------------------------------------------------------------------
+
+    async def promote(self) -> None:
+        """Somebody moves a few due jobs."""
+        promotion = await self.random.choice(self.consumers).hands.promoting.promote(
+            self.random.randint(1, 5)
+        )
+        assert promotion.spoiled == 0
+        if self.random.random() < 0.2:
+            await self.client.call("DEL", self.keys.promoter_lock)  # its holder died
+
+    async def forget_scripts(self) -> None:
+        """The server restarted its script cache."""
+        await self.client.call("SCRIPT", "FLUSH")
+
+    async def fill_up(self) -> None:
+        """A full server refuses an add, whole; what is in hand is settled, promoted and taken over all the same."""
+        before = await self.table.everything()
+        async with self._maxmemory():
+            for verb in ("publish", "schedule"):
+                with pytest.raises(ResponseError) as caught:
+                    await getattr(self.table.producer(), verb)(1, 1, [addition("refused")], 0)
+                assert reply_code(caught.value) == "OOM"
+            assert await self.table.everything() == before
+            for move in (
+                self.retry,
+                self.bury,
+                self.hand_back,
+                self.take_over,
+                self.promote,
+                self.ack,
+                self.complete,
+            ):
+                await move()
+
+    @asynccontextmanager
+    async def _maxmemory(self) -> AsyncGenerator[None]:
+        await self.client.call("CONFIG", "SET", "maxmemory", 1)
+        try:
+            yield
+        finally:
+            await self.client.call("CONFIG", "SET", "maxmemory", 0)
+
+    async def refuse(self) -> None:
+        """A target is of another type for a moment: what was to go there stays where it was."""
+        consumer, lane, jobs = self._some_held()
+        targets: dict[bytes, Callable[[], Awaitable[Any]]] = {
+            self.keys.delayed: lambda: self._retry(consumer, lane, jobs),
+            self.keys.dead_letters: lambda: self._bury(consumer, lane, jobs),
+        }
+        target = self.random.choice(list(targets))
+        owners = await self._owners(lane)
+        if not any(owners.get(job.entry) == consumer.hands.name for job in jobs):
+            return
+        aside = target + b":aside"
+        existed = await self.client.call("EXISTS", target)
+        if existed:
+            await self.client.call("RENAME", target, aside)
+        await self.client.call("SET", target, "of another type")
+        try:
+            with pytest.raises(ResponseError) as caught:
+                await targets[target]()
+            assert reply_code(caught.value) == "WRONGTYPE"
+        finally:
+            await self.client.call("DEL", target)
+            if existed:
+                await self.client.call("RENAME", aside, target)
+        assert await self._owners(lane) == owners
+
+    async def _join(self) -> Consumer:
+        self._names += 1
+        hands = await self.table.hands(
+            b"anyq-%d" % self._names, xackdel=self._xackdel and self._names % 2 == 0
+        )
+        consumer = Consumer(hands)
+        self.consumers.append(consumer)
+        return consumer
+
+
+def describe(seed: int, steps: int) -> str:
+    """How to walk the same way again."""
+    return f"ANYQ_WALK_SEEDS={seed} ANYQ_WALK_STEPS={steps}"
