@@ -99,6 +99,16 @@ class Done:
     seconds: float
     result: bytes | None = None
 
+    @property
+    def lane(self) -> bytes:
+        """The stream of its entry."""
+        return self.job.lane
+
+    @property
+    def entry(self) -> bytes:
+        """Its entry id."""
+        return self.job.entry
+
 
 @attrs.frozen
 class Retry:
@@ -120,6 +130,16 @@ class Retry:
     parked: float | None = None
     quiet: bool = False
 
+    @property
+    def lane(self) -> bytes:
+        """The stream of its entry."""
+        return self.job.lane
+
+    @property
+    def entry(self) -> bytes:
+        """Its entry id."""
+        return self.job.entry
+
 
 @attrs.frozen
 class Dead:
@@ -135,6 +155,16 @@ class Dead:
     reason: str
     error: Error | None = None
 
+    @property
+    def lane(self) -> bytes:
+        """The stream of its entry."""
+        return self.job.lane
+
+    @property
+    def entry(self) -> bytes:
+        """Its entry id."""
+        return self.job.entry
+
 
 @attrs.frozen
 class Released:
@@ -145,6 +175,16 @@ class Released:
     """
 
     job: Job
+
+    @property
+    def lane(self) -> bytes:
+        """The stream of its entry."""
+        return self.job.lane
+
+    @property
+    def entry(self) -> bytes:
+        """Its entry id."""
+        return self.job.entry
 
 
 def given_up(job: Job, attempts: int) -> Dead | None:

@@ -6,83 +6,56 @@ It ends because its input ended. ``completed`` is said only after the server con
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Sequence
 
 from .._core import notices
 from .._core.outcome import Done
-from .._store.settle import Kept, Settling
-from .batches import batches
-from .channels import Bulletin, Outcomes
+from .._store.settle import Kept
 from .clock import wall_ms
-from .counts import Counts
-from .ledger import Ledger
-from .patience import Patience
+from .relocator import Relocator
 
 logger = logging.getLogger("anyq.acks")
-
-_LARGEST_BATCH = 500
 
 #: Bytes of results that leave in one script at most.
 _RESULT_BYTES = 4 * 1024 * 1024
 
 
-class AckFlusher:
+class AckFlusher(Relocator[Done]):
     """Ends the finished jobs of one queue."""
 
-    def __init__(
-        self,
-        *,
-        queue: str,
-        settling: Settling,
-        patience: Patience,
-        ledger: Ledger,
-        outcomes: Outcomes,
-        bulletin: Bulletin,
-        counts: Counts,
-    ) -> None:
-        self._queue = queue
-        self._settling = settling
-        self._patience = patience
-        self._ledger = ledger
-        self._input = outcomes.acks.receive
-        self._bulletin = bulletin
-        self._counts = counts
+    service = "ack flusher"
+    largest_batch = 500
 
-    async def run(self) -> None:
-        """Flush until the input ends."""
-        async for batch in batches(self._input, _LARGEST_BATCH):
-            plain: dict[bytes, list[Done]] = defaultdict(list)
-            kept: dict[bytes, list[Done]] = defaultdict(list)
-            for done in batch:
-                (plain if done.result is None else kept)[done.job.lane].append(done)
-            for lane, group in plain.items():
-                entries = [done.job.entry for done in group]
-                self._confirm(lane, group, await self._patience(lambda: self._settling.ack(lane, entries)))  # noqa: B023
-            for lane, group in kept.items():
-                for part in _parts(group):
-                    results = [Kept(d.job.entry, d.job.id, d.result or b"", _ttl(d)) for d in part]
-                    reply = await self._patience(lambda: self._settling.complete(lane, results))  # noqa: B023
-                    self._confirm(lane, part, reply)
+    async def settle(self, lane: bytes, group: Sequence[Done]) -> None:
+        """Acknowledge and delete, and write the results that somebody asked for."""
+        plain = [done for done in group if done.result is None]
+        if plain:
+            entries = [done.job.entry for done in plain]
+            self._confirm(lane, plain, await self.patience(lambda: self.settling.ack(lane, entries)))
+        if len(plain) < len(group):
+            for part in _parts([done for done in group if done.result is not None]):
+                results = [Kept(done.entry, done.job.id, done.result or b"", _ttl(done)) for done in part]
+                reply = await self.patience(lambda: self.settling.complete(lane, results))  # noqa: B023
+                self._confirm(lane, part, reply)
 
     def _confirm(self, lane: bytes, group: Sequence[Done], reply: Sequence[int]) -> None:
-        held = self._ledger.lanes[lane]
+        held = self.ledger.lanes[lane]
         late = 0
         for done, answer in zip(group, reply, strict=True):
             held.pop(done.job.entry, None)
             if answer != 1:
                 late += 1
-        self._ledger.look()
-        self._counts.done += len(group) - late
+        self.ledger.look()
+        self.counts.done += len(group) - late
         if late:
             # Sent again after a lost reply, or taken over meanwhile: either way there is nothing left to do.
-            self._counts.late += late
-            logger.info("%s: %d finished jobs had been settled already", self._queue, late)
-        if self._bulletin.events:
+            self.counts.late += late
+            logger.info("%s: %d finished jobs had been settled already", self.queue, late)
+        if self.bulletin.events:
             now = wall_ms()
             for done, answer in zip(group, reply, strict=True):
                 if answer == 1:
-                    self._bulletin.notice(notices.completed(done, now))
+                    self.bulletin.notice(notices.completed(done, now))
 
 
 def _parts(group: list[Done]) -> list[list[Done]]:

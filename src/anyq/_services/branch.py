@@ -6,6 +6,7 @@ A worker of several queues has one branch for each, and one crew of runners for 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import attrs
 from redis.exceptions import RedisError
@@ -38,6 +39,7 @@ from .promoter import Promoter
 from .reader import Reader
 from .reconciling import Reconciling
 from .releases import ReleaseRelocator
+from .relocator import Desk, Relocator
 from .retries import RetryRelocator
 from .room import Crew, Room
 
@@ -151,24 +153,17 @@ class Branch:
         }
         if plan.metrics is not None:
             self.observers["metrics"] = Metrics(sink=plan.metrics, bulletin=self.bulletin).run
-        self.relocators: dict[str, Service] = {
-            "ack flusher": AckFlusher(
-                queue=queue, settling=settling, patience=patience("ack flusher"), ledger=self.ledger,
-                outcomes=self.outcomes, bulletin=self.bulletin, counts=counts,
-            ).run,
-            "retry relocator": RetryRelocator(
-                queue=queue, settling=settling, patience=patience("retry relocator"), ledger=self.ledger,
-                outcomes=self.outcomes, bulletin=self.bulletin, counts=counts,
-            ).run,
-            "dead-letter relocator": DeadLetterRelocator(
-                queue=queue, worker=consumer.decode(), settling=settling, patience=patience("dead-letter relocator"),
-                ledger=self.ledger, outcomes=self.outcomes, bulletin=self.bulletin, counts=counts,
-            ).run,
-            "release relocator": ReleaseRelocator(
-                queue=queue, settling=settling, patience=patience("release relocator"), ledger=self.ledger,
-                outcomes=self.outcomes, counts=counts,
-            ).run,
-        }  # fmt: skip
+        desk = Desk(
+            queue=queue, worker=consumer.decode(), settling=settling, patience=patience, ledger=self.ledger,
+            bulletin=self.bulletin, counts=counts,
+        )  # fmt: skip
+        relocators: tuple[Relocator[Any], ...] = (
+            AckFlusher(desk, self.outcomes.acks.receive),
+            RetryRelocator(desk, self.outcomes.retries.receive),
+            DeadLetterRelocator(desk, self.outcomes.dead.receive),
+            ReleaseRelocator(desk, self.outcomes.releases.receive),
+        )
+        self.relocators: dict[str, Service] = {relocator.service: relocator.run for relocator in relocators}
 
     async def prepare(self) -> None:
         """Make sure of the group; raises what waiting cannot mend."""

@@ -6,7 +6,7 @@ It ends because its input ended. One letter that cannot be written never holds t
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
+from collections.abc import Sequence
 
 import msgpack
 
@@ -14,61 +14,32 @@ from .._core import notices
 from .._core.codec import recode
 from .._core.entry import Spoiled
 from .._core.outcome import Dead
-from .._store.settle import Letter, Settling
+from .._store.settle import Letter
 from ..metrics.sink import DeadLettered
-from .batches import batches
-from .channels import Bulletin, Outcomes
 from .clock import wall_ms
-from .counts import Counts
-from .ledger import Ledger
-from .patience import Patience
+from .relocator import Relocator
 
 logger = logging.getLogger("anyq.dead_letters")
 
-_LARGEST_BATCH = 32
 
-
-class DeadLetterRelocator:
+class DeadLetterRelocator(Relocator[Dead | Spoiled]):
     """Moves jobs of one queue to its dead letters."""
 
-    def __init__(
-        self,
-        *,
-        queue: str,
-        worker: str,
-        settling: Settling,
-        patience: Patience,
-        ledger: Ledger,
-        outcomes: Outcomes,
-        bulletin: Bulletin,
-        counts: Counts,
-    ) -> None:
-        self._queue = queue
-        self._worker = worker
-        self._settling = settling
-        self._patience = patience
-        self._ledger = ledger
-        self._input = outcomes.dead.receive
-        self._bulletin = bulletin
-        self._counts = counts
+    service = "dead-letter relocator"
+    largest_batch = 32
 
-    async def run(self) -> None:
-        """Move until the input ends."""
-        async for batch in batches(self._input, _LARGEST_BATCH):
-            lanes: dict[bytes, list[Dead | Spoiled]] = defaultdict(list)
-            for outcome in batch:
-                lanes[outcome.job.lane if isinstance(outcome, Dead) else outcome.lane].append(outcome)
-            for lane, group in lanes.items():
-                letters = [self._letter(outcome) for outcome in group]
-                reply, trimmed = await self._patience(lambda: self._settling.bury(lane, letters))  # noqa: B023
-                for outcome, letter, answer in zip(group, letters, reply, strict=True):
-                    self._ledger.settled(lane, letter.entry)
-                    self._settled(outcome, moved=answer == 1)
-                if trimmed:
-                    logger.warning("%s: %d of the oldest dead letters were trimmed", self._queue, trimmed)
+    async def settle(self, lane: bytes, group: Sequence[Dead | Spoiled]) -> None:
+        """Move jobs."""
+        letters = [self._letter(outcome) for outcome in group]
+        reply, trimmed = await self.patience(lambda: self.settling.bury(lane, letters))
+        for outcome, answer in zip(group, reply, strict=True):
+            self.ledger.settled(lane, outcome.entry)
+            self._settled(outcome, moved=answer == 1)
+        if trimmed:
+            logger.warning("%s: %d of the oldest dead letters were trimmed", self.queue, trimmed)
 
     def _letter(self, outcome: Dead | Spoiled) -> Letter:
-        died = ("died_at", str(wall_ms()), "worker", self._worker)
+        died = ("died_at", str(wall_ms()), "worker", self.worker)
         if isinstance(outcome, Spoiled):
             fields: list[bytes | str] = ["d", outcome.data]
             if outcome.name:
@@ -102,14 +73,14 @@ class DeadLetterRelocator:
 
     def _settled(self, outcome: Dead | Spoiled, *, moved: bool) -> None:
         if not moved:  # sent again after a lost reply, or taken over meanwhile
-            self._counts.late += 1
+            self.counts.late += 1
             return
-        self._counts.dead += 1
+        self.counts.dead += 1
         if isinstance(outcome, Spoiled):
             name = outcome.name.decode("utf-8", "replace")
             logger.error(
                 "%s: entry %s is dead: %s (%s)",
-                self._queue,
+                self.queue,
                 outcome.entry.decode(),
                 outcome.reason,
                 outcome.detail,
@@ -120,10 +91,10 @@ class DeadLetterRelocator:
             name = job.name
             logger.error(
                 "%s: job %r of task %r is dead after attempt %d: %s (%s)",
-                self._queue, job.id, name, job.attempt, outcome.reason, error.type if error else "no error",
+                self.queue, job.id, name, job.attempt, outcome.reason, error.type if error else "no error",
             )  # fmt: skip
             notice = notices.dead_outcome(outcome, wall_ms())
-        if self._bulletin.events:
-            self._bulletin.notice(notice)
-        if self._bulletin.metrics:
-            self._bulletin.observe(DeadLettered(queue=self._queue, task=name, reason=outcome.reason))
+        if self.bulletin.events:
+            self.bulletin.notice(notice)
+        if self.bulletin.metrics:
+            self.bulletin.observe(DeadLettered(queue=self.queue, task=name, reason=outcome.reason))

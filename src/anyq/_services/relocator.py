@@ -1,0 +1,94 @@
+"""What the four relocators share: take outcomes in batches, settle them lane by lane, end because the input ended.
+
+Each of them says what settling is, in a file of its own: `acks`, `retries`, `dead_letters`, `releases`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Generic, Protocol, TypeVar
+
+import attrs
+from anyio.streams.memory import MemoryObjectReceiveStream
+
+from .._store.settle import Settling
+from .batches import batches
+from .channels import Bulletin
+from .counts import Counts
+from .ledger import Ledger
+from .patience import Patience
+
+
+class Ended(Protocol):
+    """The end of a delivery, wherever it came from."""
+
+    @property
+    def lane(self) -> bytes:
+        """The stream of its entry."""
+        ...
+
+
+E = TypeVar("E", bound=Ended)
+
+
+@attrs.frozen(kw_only=True)
+class Desk:
+    """What the relocators of a queue work with.
+
+    Attributes:
+        queue: The queue's name.
+        worker: The worker's name.
+        settling: The verbs.
+        patience: Gives a service its way to meet trouble.
+        ledger: Where held entries are struck out once Redis has confirmed.
+        bulletin: Where it is said what happened.
+        counts: The worker's numbers.
+    """
+
+    queue: str
+    worker: str
+    settling: Settling
+    patience: Callable[[str], Patience]
+    ledger: Ledger
+    bulletin: Bulletin
+    counts: Counts
+
+
+class Relocator(ABC, Generic[E]):
+    """Settles what arrives until nothing more can.
+
+    Args:
+        desk: What it works with.
+        arriving: The ends of deliveries.
+    """
+
+    service: ClassVar[str]
+    """What logs and errors call it."""
+
+    largest_batch: ClassVar[int]
+    """How many are settled at once: a bounded time in which the server serves nobody else."""
+
+    def __init__(self, desk: Desk, arriving: MemoryObjectReceiveStream[E]) -> None:
+        self.queue = desk.queue
+        self.worker = desk.worker
+        self.settling = desk.settling
+        self.patience = desk.patience(self.service)
+        self.ledger = desk.ledger
+        self.bulletin = desk.bulletin
+        self.counts = desk.counts
+        self._arriving = arriving
+
+    async def run(self) -> None:
+        """Settle until the input ends."""
+        async for batch in batches(self._arriving, self.largest_batch):
+            lanes: dict[bytes, list[E]] = defaultdict(list)
+            for end in batch:
+                lanes[end.lane].append(end)
+            for lane, group in lanes.items():
+                await self.settle(lane, group)
+
+    @abstractmethod
+    async def settle(self, lane: bytes, group: Sequence[E]) -> None:
+        """Settle the ends of deliveries from one lane, and strike them out of the ledger."""
