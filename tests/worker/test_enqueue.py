@@ -35,7 +35,7 @@ async def payloads(queue: Queue) -> list[Any]:
     return [msgpack.unpackb(decode(row["d"])[1]) for row in await rows(queue, queue.keys.stream)]
 
 
-# -- one ------------------------------------------------------------------------------------------------------------
+# -- one --------------------------------------------------------------------------------------------------------------
 
 
 async def test_a_job_is_an_entry_with_an_envelope_and_the_task_s_name(
@@ -106,7 +106,7 @@ async def test_a_hundred_concurrent_callers_lose_nothing(
     assert sorted(a for a, _ in notes.made) == list(range(100))
 
 
-# -- many -----------------------------------------------------------------------------------------------------------
+# -- many -------------------------------------------------------------------------------------------------------------
 
 
 async def test_many_calls_are_tuples_maps_and_bound_arguments(
@@ -152,7 +152,7 @@ async def test_an_id_belongs_to_one_job(queue: Queue, note: Task[..., Any]) -> N
             await note.options(id="mine").enqueue_many([(1,), (2,)])
 
 
-# -- options --------------------------------------------------------------------------------------------------------
+# -- options ----------------------------------------------------------------------------------------------------------
 
 
 async def test_options_travel_with_the_job(queue: Queue, note: Task[..., Any]) -> None:
@@ -212,13 +212,15 @@ async def test_options_that_make_no_sense_are_refused(
     [
         {"delay": 60},
         {"delay": timedelta(minutes=1)},
-        {"at": datetime.now(UTC) + timedelta(minutes=1)},
-        {"at": datetime.now(timezone(timedelta(hours=5))) + timedelta(minutes=1)},
+        {"at": UTC},
+        {"at": timezone(timedelta(hours=5))},
     ],
 )
 async def test_a_delayed_job_waits_with_its_due_time(
     queue: Queue, note: Task[..., Any], when: dict[str, Any]
 ) -> None:
+    if "at" in when:
+        when = {"at": datetime.now(when["at"]) + timedelta(minutes=1)}
     async with queue:
         await note.options(**when).enqueue(1)
         rows: list[Any] = list(await queue.redis.zrange(queue.keys.delayed, 0, -1, withscores=True))
@@ -241,7 +243,7 @@ async def test_a_job_that_is_due_already_runs(
     assert notes.made == [(1, None)]
 
 
-# -- ids of one's own -----------------------------------------------------------------------------------------------
+# -- ids of one's own -------------------------------------------------------------------------------------------------
 
 
 async def test_an_id_that_is_taken_makes_no_second_job(
@@ -317,7 +319,7 @@ async def test_a_made_id_is_never_made_twice_by_threads_of_one_program(redis_url
         assert await length(queue) == 15_000
 
 
-# -- a bounded queue ------------------------------------------------------------------------------------------------
+# -- a bounded queue --------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -368,7 +370,7 @@ async def test_waiting_for_room_can_be_cancelled_and_adds_nothing(short: Queue) 
         assert (await drained(short)).statistics().done == 3
 
 
-# -- what is refused ------------------------------------------------------------------------------------------------
+# -- what is refused --------------------------------------------------------------------------------------------------
 
 
 class Strange: ...
@@ -453,7 +455,7 @@ async def test_a_map_that_is_encoded_while_another_is_does_not_mix_with_it(
         assert await payloads(queue) == [{"a": {"lazy": {"inner": 2}, "after": 3}}]
 
 
-# -- where it can be used -------------------------------------------------------------------------------------------
+# -- where it can be used ---------------------------------------------------------------------------------------------
 
 
 async def test_a_queue_that_is_not_open_says_so(queue: Queue, note: Task[..., Any]) -> None:
