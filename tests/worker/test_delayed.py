@@ -5,9 +5,11 @@ from __future__ import annotations
 import statistics
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from tests.support.servers import SECONDS
 from tests.worker.conftest import Notes, until, working
@@ -104,7 +106,7 @@ async def test_a_retry_comes_back_after_its_milliseconds(queue: Queue, notes: No
     async with working(queue):
         await fail.enqueue()
         moments = await notes.first(8)
-    waits = [after - before for before, after in zip(moments, moments[1:], strict=False)]
+    waits = [after - before for before, after in pairwise(moments)]
     assert min(waits) >= 0.03
     assert statistics.median(waits) < 0.03 + SOON, waits
 
@@ -113,18 +115,17 @@ async def test_another_worker_promotes_when_the_leader_leaves(redis_url: str, no
     one, two = Queue("work", redis_url), Queue("work", redis_url)
     stamp = stamped(one, notes)
     stamped(two, notes)
-    async with two:
-        async with working(one) as first:
-            await until_leads(two, first.name)
-            async with working(two) as second:
-                await stamp.options(delay=0.01).enqueue(0.0)
-                await notes.first(1)
-                assert await leader(two) == first.name
-                first.stop()
-                await until(lambda: first.health().state == "stopped")
-                await two.enqueue("stamp", {"due": time.time() + 0.05}, delay=0.05)
-                await notes.first(2)
-                await until_leads(two, second.name)
+    async with two, working(one) as first:
+        await until_leads(two, first.name)
+        async with working(two) as second:
+            await stamp.options(delay=0.01).enqueue(0.0)
+            await notes.first(1)
+            assert await leader(two) == first.name
+            first.stop()
+            await until(lambda: first.health().state == "stopped")
+            await two.enqueue("stamp", {"due": time.time() + 0.05}, delay=0.05)
+            await notes.first(2)
+            await until_leads(two, second.name)
     assert notes.made[-1][0] < 0.2
 
 
@@ -144,11 +145,11 @@ async def test_a_leader_that_is_gone_delays_nobody_for_longer_than_a_moment(
 
 
 async def leader(queue: Queue) -> str | None:
-    name = await queue.redis.get(queue.keys.promoter_lock)
+    name: bytes | None = await queue.redis.call("GET", queue.keys.promoter_lock)
     return None if name is None else name.decode()
 
 
 async def until_leads(queue: Queue, name: str) -> None:
     with anyio.fail_after(SECONDS):
         while await leader(queue) != name:
-            await anyio.sleep(0)
+            pass

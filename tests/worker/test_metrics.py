@@ -138,13 +138,12 @@ async def test_a_sink_that_raises_harms_nobody_and_is_logged_once(
     queue: Queue, act: Task[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     sink = Raising()
-    async with queue:
-        async with working(queue, metrics=sink) as worker:
-            for _ in range(3):
-                calls = sink.calls
-                await act.enqueue_many([()] * 10)
-                await worker.wait_idle()
-                await until(lambda: sink.calls > calls)  # noqa: B023
+    async with queue, working(queue, metrics=sink) as worker:
+        for _ in range(3):
+            calls = sink.calls
+            await act.enqueue_many([()] * 10)
+            await worker.wait_idle()
+            await until(lambda: sink.calls > calls)  # noqa: B023
     assert worker.statistics().done == 30
     assert worker.statistics().dropped >= 30
     assert caplog.text.count("the metrics sink raised") == 1

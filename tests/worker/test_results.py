@@ -1,4 +1,4 @@
-"""Results: kept when somebody asked for them, waited for without polling, and failures that come back with their story."""
+"""Results: kept when somebody asked for them, waited for without polling; failures come back with their story."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_a_value_of_any_kind_comes_back(queue: Queue, give: Task[..., Any]
 
 async def test_a_tuple_comes_back_as_a_list(queue: Queue, give: Task[..., Any]) -> None:
     @queue.task
-    def pair() -> tuple[int, int]:
+    def pair() -> Any:
         return (1, 2)
 
     async with queue, working(queue):
@@ -114,7 +114,7 @@ async def test_who_kept_no_result_is_told_at_once_what_to_set(queue: Queue, note
     assert len(notes.made) == 2
 
 
-# -- failures -----------------------------------------------------------------------------------------------------------
+# -- failures ---------------------------------------------------------------------------------------------------------
 
 
 async def test_a_failure_comes_back_with_type_message_and_traceback(
@@ -157,7 +157,7 @@ async def test_an_unknown_task_s_failure_reaches_who_waits(queue: Queue) -> None
             await handle.result(timeout=SECONDS)
 
 
-# -- waiting ------------------------------------------------------------------------------------------------------------
+# -- waiting ----------------------------------------------------------------------------------------------------------
 
 
 async def test_a_wait_that_is_too_short_ends_and_the_job_goes_on(queue: Queue, notes: Notes[Any]) -> None:

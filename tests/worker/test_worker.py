@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio.abc import TaskStatus
 from tests.support.servers import SECONDS, Server
@@ -29,7 +30,7 @@ def gate(queue: Queue, notes: Notes[Any], **settings: Any) -> anyio.Event:
     return opened
 
 
-# -- how many at once ---------------------------------------------------------------------------------------------------
+# -- how many at once -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])
@@ -44,7 +45,7 @@ async def test_no_more_jobs_run_at_once_than_the_worker_allows(
         running += 1
         most = max(most, running)
         for _ in range(5):
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
         running -= 1
 
     async with queue:
@@ -58,20 +59,19 @@ async def test_jobs_wait_on_the_server_and_not_behind_busy_runners(
     redis_url: str, queue: Queue, notes: Notes[Any]
 ) -> None:
     opened = gate(queue, notes)
-    async with queue:
-        async with working(queue, concurrency=2):
-            await queue.enqueue_many("wait", [{"number": n} for n in range(4)])
-            await notes.first(2)
-            other = Queue("work", redis_url)
-            seen = Notes[Any]()
-            gate(other, seen).set()
-            async with working(other, concurrency=2):
-                await seen.first(2)
-            assert len(notes.made) == 2, "an idle worker took the rest"
-            opened.set()
+    async with queue, working(queue, concurrency=2):
+        await queue.enqueue_many("wait", [{"number": n} for n in range(4)])
+        await notes.first(2)
+        other = Queue("work", redis_url)
+        seen = Notes[Any]()
+        gate(other, seen).set()
+        async with working(other, concurrency=2):
+            await seen.first(2)
+        assert len(notes.made) == 2, "an idle worker took the rest"
+        opened.set()
 
 
-# -- several queues -----------------------------------------------------------------------------------------------------
+# -- several queues ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def queues(redis_url: str, notes: Notes[Any]) -> list[Queue]:
         @queue.task
         async def note(queue: str = queue.name) -> None:
             notes.add(queue)
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
 
     return queues
 
@@ -100,6 +100,24 @@ async def test_one_worker_serves_several_queues_and_none_starves(
     assert worker.statistics().done == 1020
     last = max(notes.made.index("second"), len(notes.made) - 1 - notes.made[::-1].index("third"))
     assert last < 500, "the short queues were served beside the long one, not after it"
+
+
+async def test_a_queue_of_slow_jobs_leaves_others_their_turn(queues: list[Queue], notes: Notes[Any]) -> None:
+    busy, other, _ = queues
+
+    @busy.task
+    async def slow() -> None:
+        notes.add("slow")
+        with anyio.move_on_after(0.06):  # so slow that nothing is read ahead
+            await anyio.sleep_forever()
+
+    async with busy, other:
+        await slow.enqueue_many([()] * 30)
+        async with working(busy, other, concurrency=1, drain_timeout=0):
+            await notes.first(2)
+            await other.enqueue_many("note", [{}] * 3)
+            await until(lambda: notes.made.count("second") == 3)
+    assert notes.made.count("slow") < 20
 
 
 async def test_queues_on_several_servers_can_share_a_worker(
@@ -136,7 +154,7 @@ async def test_the_settings_of_each_queue_are_its_own(redis_url: str, notes: Not
     assert sorted(notes.made) == ["once", "thrice", "thrice", "thrice"]
 
 
-# -- settings -----------------------------------------------------------------------------------------------------------
+# -- settings ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -181,7 +199,7 @@ def test_a_queue_that_is_named_twice_is_refused() -> None:
         Worker([Queue("work"), Queue("more"), Queue("work")])
 
 
-# -- the beginning -------------------------------------------------------------------------------------------------------
+# -- the beginning ----------------------------------------------------------------------------------------------------
 
 
 async def test_a_worker_is_entered_once(queue: Queue) -> None:
@@ -234,7 +252,7 @@ async def test_run_that_is_cancelled_drains(queue: Queue, notes: Notes[Any]) -> 
 async def test_a_worker_whose_password_is_wrong_says_so_at_once(start_server: Callable[..., Server]) -> None:
     server = start_server(password="right")
     worker = Worker(Queue("work", server.url.replace("right", "wrong")))
-    with pytest.raises(ConfigurationError, match="(?i)password") as caught:
+    with pytest.raises(ConfigurationError, match=r"(?i)password") as caught:
         async with worker:
             pass
     assert "wrong@" not in str(caught.value)
@@ -255,7 +273,7 @@ async def test_a_worker_s_name_is_a_fresh_one_every_time(queue: Queue) -> None:
     assert all(name.startswith("anyq-") for name in names)
 
 
-# -- how it is doing -----------------------------------------------------------------------------------------------------
+# -- how it is doing --------------------------------------------------------------------------------------------------
 
 
 async def test_statistics_tell_what_is_at_work_and_what_was_done(queue: Queue, notes: Notes[Any]) -> None:
@@ -308,7 +326,7 @@ async def test_health_tells_the_state_of_a_worker(queue: Queue, notes: Notes[Any
     assert repr(worker) == f"<Worker {worker.name} of 'work', stopped, concurrency 100>"
 
 
-# -- idleness -----------------------------------------------------------------------------------------------------------
+# -- idleness ---------------------------------------------------------------------------------------------------------
 
 
 async def test_wait_idle_waits_for_what_is_ready_due_and_in_hand_and_not_for_what_is_delayed(
@@ -350,15 +368,14 @@ async def test_wait_idle_waits_for_other_workers_too(redis_url: str, queue: Queu
 
 async def test_wait_idle_ends_when_the_worker_stops(queue: Queue, notes: Notes[Any]) -> None:
     gate(queue, notes)
-    async with queue, anyio.create_task_group() as tasks:
-        async with working(queue, drain_timeout=0) as worker:
-            await queue.enqueue("wait")
-            await notes.first(1)
-            tasks.start_soon(worker.wait_idle)
-            worker.stop()
+    async with queue, anyio.create_task_group() as tasks, working(queue, drain_timeout=0) as worker:
+        await queue.enqueue("wait")
+        await notes.first(1)
+        tasks.start_soon(worker.wait_idle)
+        worker.stop()
 
 
-# -- the end ------------------------------------------------------------------------------------------------------------
+# -- the end ----------------------------------------------------------------------------------------------------------
 
 
 async def test_leaving_waits_for_the_handlers_and_leaves_nothing_behind(
@@ -366,16 +383,15 @@ async def test_leaving_waits_for_the_handlers_and_leaves_nothing_behind(
 ) -> None:
     opened = gate(queue, notes)
     async with queue:
-        async with anyio.create_task_group() as tasks:
-            async with working(queue, drain_timeout=SECONDS) as worker:
-                await queue.enqueue("wait")
-                await notes.first(1)
+        async with anyio.create_task_group() as tasks, working(queue, drain_timeout=SECONDS) as worker:
+            await queue.enqueue("wait")
+            await notes.first(1)
 
-                async def open_soon() -> None:
-                    await until(lambda: worker.health().state == "draining")
-                    opened.set()
+            async def open_soon() -> None:
+                await until(lambda: worker.health().state == "draining")
+                opened.set()
 
-                tasks.start_soon(open_soon)
+            tasks.start_soon(open_soon)
         assert worker.statistics().done == 1
         assert worker.unfinished == []
         assert await length(queue) == 0
@@ -462,7 +478,7 @@ async def test_several_workers_share_the_jobs_and_each_runs_once(redis_url: str,
         @queue.task
         async def note(number: int) -> None:
             notes.add(number)
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
 
         return queue
 

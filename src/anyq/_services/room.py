@@ -14,14 +14,16 @@ class Crew:
         size: How many there are.
         idle: How many wait for a job.
         finished: Runs that ended, ever.
+        rooms: Those of all the readers that feed them.
     """
 
-    __slots__ = ("finished", "idle", "size")
+    __slots__ = ("finished", "idle", "rooms", "size")
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.idle = size
         self.finished = 0
+        self.rooms: list[Room] = []
 
 
 class Room:
@@ -42,6 +44,7 @@ class Room:
         self._prefetch = Prefetch(limit)
         self._wanted: anyio.Event | None = None
         self.buffered = 0
+        crew.rooms.append(self)
 
     def now(self) -> int:
         """Give how many entries to take now; 0 means wait."""
@@ -62,6 +65,7 @@ class Room:
             self._wanted.set()
 
     def freed(self) -> None:
-        """A runner became idle."""
-        if self._wanted is not None:
-            self._wanted.set()
+        """A runner became idle: every reader gets its turn, so that no queue starves another."""
+        for room in self._crew.rooms:
+            if room._wanted is not None:
+                room._wanted.set()

@@ -1,0 +1,129 @@
+"""A reply that is lost never doubles a job: what was sent is sent again under its number, and takes effect once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import anyio
+import pytest
+from tests.support.proxy import FaultProxy, fault_proxy
+from tests.support.servers import SECONDS, Server
+from tests.worker.conftest import drained, length
+
+from anyq import ConnectionLost, JobHandle, Queue, RedisUnavailable
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def proxy(anyio_backend: object, server: Server, redis_url: str) -> AsyncGenerator[FaultProxy]:
+    async with fault_proxy(server.socket) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def queue(proxy: FaultProxy) -> AsyncGenerator[Queue]:
+    """A queue behind a proxy, open and connected, with one job in it."""
+    queue = Queue("work", proxy.url)
+
+    @queue.task
+    async def work(number: int = 0) -> None: ...
+
+    async with queue:
+        await queue.enqueue("work")
+        yield queue
+
+
+Add = Callable[[Queue], Awaitable[Any]]
+
+ADDITIONS: dict[str, tuple[Add, int]] = {
+    "a plain job": (lambda queue: queue.enqueue("work"), 1),
+    "a job with an id": (lambda queue: queue.enqueue("work", id="mine"), 1),
+    "a delayed job": (lambda queue: queue.enqueue("work", delay=60), 1),
+    "a delayed job with an id": (lambda queue: queue.enqueue("work", delay=60, id="mine"), 1),
+    "many jobs": (lambda queue: queue.enqueue_many("work", [{}] * 2500), 2500),
+    "many delayed jobs": (lambda queue: queue.enqueue_many("work", [{}] * 1500, delay=60), 1500),
+}
+
+
+async def lose_replies(proxy: FaultProxy, add: Callable[[], Awaitable[Any]], times: int = 1) -> Any:
+    """Add while the server's answers are swallowed and then the connection breaks; then let it work."""
+    handles: list[Any] = []
+
+    async def run() -> None:
+        handles.append(await add())
+
+    with anyio.fail_after(SECONDS):
+        async with anyio.create_task_group() as tasks:
+            proxy.drop("down")
+            tasks.start_soon(run)
+            for _ in range(times):
+                before = proxy.down.dropped
+                await proxy.until(lambda proxy: proxy.down.dropped > before)  # noqa: B023
+                proxy.reset()
+            proxy.heal()
+    return handles[0]
+
+
+@pytest.mark.parametrize(("add", "jobs"), ADDITIONS.values(), ids=ADDITIONS.keys())
+async def test_what_was_added_once_is_there_once(
+    proxy: FaultProxy, queue: Queue, add: Add, jobs: int
+) -> None:
+    handles = await lose_replies(proxy, lambda: add(queue))
+    found = await length(queue) + await queue.redis.zcard(queue.keys.delayed)
+    assert found == jobs + 1
+    if isinstance(handles, JobHandle):
+        assert handles.new, "it is as new as it was when the lost reply said so"
+        assert (await add(queue)).new == (handles.id != "mine")
+
+
+async def test_concurrent_callers_lose_and_double_nothing(proxy: FaultProxy, queue: Queue) -> None:
+    async def add() -> None:
+        async with anyio.create_task_group() as callers:
+            for number in range(100):
+                callers.start_soon(queue.enqueue, "work", {"number": number})
+                callers.start_soon(partial(queue.enqueue, "work", id=f"mine-{number % 10}"))
+
+    await lose_replies(proxy, add)
+    assert await length(queue) == 1 + 100 + 10
+    assert (await drained(queue)).statistics().done == 111
+
+
+async def test_an_outage_that_is_longer_than_the_patience_is_an_error(proxy: FaultProxy) -> None:
+    impatient = Queue("work", f"{proxy.url}?socket_timeout=0.2", outage_timeout=0.05)
+    async with impatient:
+        await impatient.enqueue("work")
+        proxy.refuse()
+        proxy.reset()
+        with (
+            anyio.fail_after(SECONDS),
+            pytest.raises(RedisUnavailable, match=r"for 0.05 s \(producing\)") as caught,
+        ):
+            await impatient.enqueue("work")
+        assert isinstance(caught.value.__cause__, ConnectionLost)
+        proxy.heal()
+        await impatient.enqueue("work")
+        assert await length(impatient) == 2
+
+
+async def test_an_outage_that_is_shorter_than_the_patience_is_not_noticed(
+    proxy: FaultProxy, queue: Queue
+) -> None:
+    async with anyio.create_task_group() as tasks:
+        proxy.refuse()
+        proxy.reset()
+        for _ in range(10):
+            tasks.start_soon(queue.enqueue, "work")
+        await proxy.until(lambda proxy: proxy.refused >= 2)
+        proxy.heal()
+    assert await length(queue) == 11
+
+
+async def test_a_server_that_forgot_its_scripts_is_told_again(queue: Queue, server: Server) -> None:
+    for how in ({}, {"id": "mine"}, {"delay": 60}):
+        server.command("SCRIPT", "FLUSH")
+        await queue.enqueue("work", **how)
+    server.command("SCRIPT", "FLUSH")
+    assert (await drained(queue)).statistics().done == 3
