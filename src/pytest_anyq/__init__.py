@@ -1,8 +1,8 @@
 """The pytest plugin: a private server for the session, and queues on it that no other test sees.
 
 It lies beside the package and not inside of it: pytest imports its plugins at every start, also in projects that have
-AnyQ installed and do not test with it. So nothing is imported here before a fixture is asked for. The fixtures are plain
-functions: they suit tests of AnyIO's plugin, of pytest-trio and of pytest-asyncio alike.
+AnyQ installed and do not test with it. So nothing is imported here before a fixture is asked for. The fixtures are
+plain functions: they suit tests of AnyIO's plugin, of pytest-trio and of pytest-asyncio alike.
 """
 
 from __future__ import annotations
