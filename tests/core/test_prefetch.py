@@ -57,6 +57,15 @@ def test_a_moment_too_short_to_measure_teaches_nothing() -> None:
     assert prefetch.ahead == 0
 
 
+def test_slow_jobs_that_end_together_are_not_taken_for_quick_ones() -> None:
+    prefetch = Prefetch(limit=400)
+    prefetch.look(0, 100.0)
+    prefetch.look(100, 100.003)
+    assert prefetch.ahead == 0
+    prefetch.look(400, 100.004)
+    assert prefetch.ahead == 400
+
+
 def test_a_burst_that_ends_is_forgotten() -> None:
     prefetch = Prefetch(limit=1000)
     prefetch.look(0, 100.0)

@@ -35,10 +35,11 @@ class Prefetch:
 
     def look(self, finished: int, now: float) -> None:
         """Learn from the number of jobs finished so far, at ``now`` seconds."""
-        elapsed = now - self._at
-        if elapsed < _SHORTEST:
+        elapsed, more = now - self._at, finished - self._seen
+        # In a shorter time than the horizon only a crowd of jobs tells a rate: slow ones may end together.
+        if elapsed < _SHORTEST or (elapsed < HORIZON and more < self.limit):
             return
-        rate = (finished - self._seen) / elapsed
+        rate = more / elapsed
         # After a pause the old rate says nothing about what comes.
         weight = 1.0 if elapsed > 1.0 else _NEWEST
         self._rate += (rate - self._rate) * weight
