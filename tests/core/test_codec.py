@@ -201,6 +201,7 @@ REJECTED = {
     "a negative time": packed(SHORT, P, -5, 0),
     "a time that is nil": packed(SHORT, P, None, 0),
     "a time that is true": packed(SHORT, P, True, 0),
+    "an attempt that cannot be counted on": packed(SHORT, P, C, 2**53),
     "a negative attempt": packed(SHORT, P, C, -1),
     "an attempt as a float": packed(SHORT, P, C, 1.0),
     "a payload that is a str": packed(SHORT, "p", C, 0),
@@ -370,7 +371,7 @@ extras = st.builds(
     job_id=st.text(max_size=80),
     payload=st.binary(max_size=300),
     created=st.integers(0, 2**64 - 1),
-    failed=st.integers(0, 2**64 - 1),
+    failed=st.integers(0, 2**53 - 1),
     override=overrides,
     extras=extras,
 )

@@ -1,0 +1,38 @@
+"""How much a queue holds, and what it tells about itself."""
+
+from __future__ import annotations
+
+import pytest
+from tests.support.hands import Table
+
+from anyq._core.keys import CHASQUI, Keys
+from anyq._redis.client import Client
+from anyq._store import events
+from anyq._store.inspect import Depths, depths
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("prefix", ["anyq", CHASQUI])
+async def test_everything_is_counted_in_its_place(client: Client, prefix: str) -> None:
+    table = Table(client, Keys(prefix, "q"))
+    assert await depths(client, table.keys) == Depths(0, 0, 0, 0)
+    hands = await table.hands(b"anyq-1")
+    await table.add("a", "b", "c")
+    await table.delay("due", by_ms=-1)
+    await table.delay("later", by_ms=60_000)
+    await client.call("XADD", table.keys.dead_letters, "*", "d", "x")
+    entry, _, _ = await hands.take()
+    await hands.settling.hand_back(entry.lane, [entry.id])
+    assert await depths(client, table.keys) == Depths(ready=3, delayed=2, due=1, dead_letters=1)
+
+
+async def test_events_are_written_in_order_and_the_oldest_trimmed(client: Client, keys: Keys) -> None:
+    rows = [(b"e", b"active", b"id", str(number), b"ts", number) for number in range(1000)]
+    await events.append(client, keys, rows, 100)
+    kept = await Table(client, keys).fields(keys.events)
+    assert 100 <= len(kept) < 1000
+    assert [fields[b"id"] for fields in kept] == [
+        str(number).encode() for number in range(1000 - len(kept), 1000)
+    ]
+    assert kept[-1] == {b"e": b"active", b"id": b"999", b"ts": b"999"}
