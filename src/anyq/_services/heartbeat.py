@@ -54,6 +54,7 @@ class Heartbeat:
         self._last = 0.0
         self._steady_since = 0.0
         self._loop_stuck = False
+        self._beating = False
         self.lapses = 0
         """How often beats were so far apart that others may have taken this worker for dead."""
         self.error: Exception | None = None
@@ -71,6 +72,8 @@ class Heartbeat:
     def stop(self) -> None:
         """Stop beating, without waiting for the thread; keys that are still there run out."""
         self._stop.set()
+        if self._thread.ident is None and not self._beating:
+            self._drop()  # it was never started, and the first beat's connection is nobody's
 
     def join(self, timeout: float) -> None:
         """Wait for the thread to end, up to ``timeout`` seconds; blocks."""
@@ -106,6 +109,15 @@ class Heartbeat:
         Raises:
             redis.exceptions.RedisError, OSError: The server did not take it.
         """
+        self._beating = True
+        try:
+            self._beat()
+        finally:
+            self._beating = False
+            if self._stop.is_set():  # nobody waits for this beat any more
+                self._drop()
+
+    def _beat(self) -> None:
         if self._client is None:
             options = self._locate().sync_client_options()
             # A frozen connection must be noticed, and made again, within one lease; the thread does its own retrying.
