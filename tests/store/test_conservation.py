@@ -21,7 +21,7 @@ from anyq._store import scripts
 
 pytestmark = pytest.mark.anyio
 
-STEPS = int(os.environ.get("ANYQ_WALK_STEPS", "2000"))
+STEPS = int(os.environ.get("ANYQ_WALK_STEPS", "1000"))
 SEEDS = [int(seed) for seed in os.environ.get("ANYQ_WALK_SEEDS", "").split(",") if seed]
 
 

@@ -124,8 +124,9 @@ class Walk:
         ]
         names = [move for _, move in moves]
         weights = [weight for weight, _ in moves]
+        each_once = self.random.sample(names, len(names))
         for step in range(1, steps + 1):
-            move = self.random.choices(names, weights)[0]
+            move = each_once.pop() if each_once else self.random.choices(names, weights)[0]
             self.counts[move.__name__] += 1
             await move()
             if step % look_every == 0:
