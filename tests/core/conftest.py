@@ -1,4 +1,4 @@
-"""A loaded machine is no defect of a rule: examples have no deadline. Those that must be quick measure it themselves."""
+"""A loaded machine is no defect of a rule: examples have no deadline. What must be quick measures it itself."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_an_exponent_that_no_number_holds_is_the_maximum(failures: int) -> None:
 
 def test_no_wait_is_longer_than_a_year() -> None:
     assert wait(Backoff.fixed(timedelta.max), 1, 0.0) == YEAR
-    assert wait(Backoff.exponential(10, maximum=1e300, jitter=False), 2000, 0.0) == YEAR
+    assert wait(Backoff.exponential(10, maximum=timedelta.max, jitter=False), 2000, 0.0) == YEAR
     assert wait(Backoff.of(lambda _: 1e300), 1, 0.0) == YEAR
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from datetime import timedelta
 from typing import Any
 
 import attrs
@@ -305,8 +306,8 @@ def test_a_time_shorter_than_a_millisecond_does_not_become_none() -> None:
 @pytest.mark.parametrize(
     "backoff",
     [
-        Backoff.fixed(1e300),
-        Backoff.exponential(1e300, maximum=1e300),
+        Backoff.fixed(timedelta.max),
+        Backoff.exponential(timedelta.max, maximum=timedelta.max),
         Backoff.exponential(1, multiplier=1e300, jitter=False),
     ],
 )

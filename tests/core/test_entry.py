@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anyq._core.codec import encode
+from anyq._core.codec import encode, recode
 from anyq._core.entry import Spoiled, admit
 from anyq._core.job import Extras, Job, Override
 
@@ -100,6 +100,21 @@ def test_a_message_that_was_deleted_is_malformed() -> None:
 def test_the_limit_is_the_largest_that_is_taken() -> None:
     assert isinstance(read(b"d", ENVELOPE, limit=len(ENVELOPE)), Job)
     assert isinstance(read(b"d", ENVELOPE, limit=len(ENVELOPE) - 1), Spoiled)
+
+
+def test_a_name_that_no_task_can_have_is_malformed() -> None:
+    assert isinstance(read(b"d", ENVELOPE, b"n", b"x" * 256), Job)
+    spoiled = read(b"d", ENVELOPE, b"n", b"x" * 257)
+    assert isinstance(spoiled, Spoiled)
+    assert (spoiled.reason, spoiled.data, spoiled.name) == ("malformed", ENVELOPE, b"x" * 257)
+
+
+def test_a_number_of_runs_that_could_not_be_counted_on_is_spoiled() -> None:
+    for failed in (2**53, 2**64 - 1):
+        assert isinstance(read(b"d", encode("id", b"", 0, failed), b"l", b"1"), Spoiled)
+    job = read(b"d", encode("id", b"", 0, 2**53 - 1), b"l", b"999999999")
+    assert isinstance(job, Job)
+    recode(job, job.attempt)
 
 
 @given(
