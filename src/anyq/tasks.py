@@ -67,6 +67,8 @@ class Options:
         ttl = optional_seconds("result_ttl", result_ttl)
         runs = None if attempts is None else at_least("attempts", attempts, 1)
         wait_ms = None if delay is None else round(seconds("delay", delay) * 1000)
+        if wait_ms is not None and wait_ms >= 2**53:  # what Redis's scripts can count
+            raise ValueError(f"delay must be at most {2**53 // 1000} seconds, not {delay!r}")
         jitter = backoff is not None and backoff.jitter
         return Options(
             id=None if id is None else name("id", id),
