@@ -15,6 +15,7 @@ from .._core import notices
 from .._core.entry import Spoiled, admit
 from .._redis.client import Client
 from .._store.consume import Consuming
+from ..errors import ReplyTimeout
 from ..metrics.sink import ReaderBatch
 from .channels import Bulletin, Jobs, Outcomes
 from .clock import wall_ms
@@ -128,17 +129,18 @@ class Reader:
         await self._ended.wait()
 
     async def _turn(self) -> None:
-        room = self._room.now() if self._safe() else 0
-        if not room:
-            await self._room.wait(0.2)
-            return
         now = anyio.current_time()
+        # Before the look for room: while all runners are busy, what a lost reply brought would lie in our name unseen.
         if self._generation != self._client.generation or now - self._reconciled_at > _RECONCILE_EVERY:
             await self._patience(self._reconciling)
             self._generation = self._client.generation
             self._reconciled_at = now
             if self._stopping:
                 return
+        room = self._room.now() if self._safe() else 0
+        if not room:
+            await self._room.wait(0.2)
+            return
         await self._patience(
             lambda: self._read(min(room, _LARGEST_READ, int(_LARGEST_READ_BYTES / self._weight) + 1))
         )
@@ -149,6 +151,10 @@ class Reader:
         self._blocked = True
         try:
             deliveries = await self._consuming.read(count, _BLOCK_MS)
+        except ReplyTimeout:
+            # Perhaps the link is too slow for so much: ask for a quarter, or the same reply would be late for ever.
+            self._weight = 4 * _LARGEST_READ_BYTES / count
+            raise
         finally:
             self._blocked = False
         taken = weight = 0
@@ -156,9 +162,12 @@ class Reader:
             taken += len(entries)
             held = self._ledger.lanes[lane]
             for entry, fields in entries:
+                if entry in held:  # delivered once more, by a server that forgot the first time (a failover)
+                    continue
                 job = admit(self._queue, lane, entry, fields, self._largest, self._home)
                 held[entry] = job
                 if isinstance(job, Spoiled):
+                    weight += len(job.data)
                     self._outcomes.dead.send.send_nowait(job)
                 else:
                     weight += len(job.body)
