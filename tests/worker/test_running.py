@@ -150,6 +150,39 @@ async def test_no_more_threads_are_used_than_the_worker_allows(queue: Queue, not
     assert len(notes.made) == 6
 
 
+async def test_the_wait_for_a_thread_does_not_count_as_the_run(queue: Queue, notes: Notes[int]) -> None:
+    @queue.task(timeout=0.3, attempts=1)
+    def task(number: int) -> None:
+        threading.Event().wait(
+            0.2
+        )  # four runs take longer than one may, and the one thread takes them in turn
+        notes.add(number)
+
+    async with queue:
+        await task.enqueue_many([(number,) for number in range(4)])
+        worker = await drained(queue, threads=1)
+    assert sorted(notes.made) == [0, 1, 2, 3]
+    assert worker.statistics().failed == 0
+
+
+async def test_a_coroutine_that_nobody_awaits_is_no_success(queue: Queue, notes: Notes[str]) -> None:
+    async def handler() -> None:
+        notes.add("ran")
+
+    @functools.wraps(handler)
+    def plain() -> Any:
+        return handler()
+
+    task = queue.task(plain, name="task", attempts=1)
+    async with queue:
+        await task.enqueue()
+        await drained(queue)
+        letter = await dead_letter(queue)
+    assert letter["error"] == b"TypeError"
+    assert b"'task' is a plain function, and it returned a coroutine" in letter["message"]
+    assert notes.made == []
+
+
 async def test_a_thread_may_call_back_into_the_loop(queue: Queue, notes: Notes[Any]) -> None:
     @queue.task
     def plain() -> None:

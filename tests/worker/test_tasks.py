@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -79,6 +80,18 @@ def test_a_function_with_any_number_of_positional_arguments_is_refused() -> None
         TypeError, match=r"task 'add' takes \*numbers, and .* by name: declare a list instead"
     ):
         queue.task(add)
+
+
+def test_a_generator_is_refused_for_nobody_would_iterate_it() -> None:
+    def numbers() -> Iterator[int]:
+        yield 1
+
+    async def later() -> AsyncIterator[int]:
+        yield 1
+
+    for function in (numbers, later):
+        with pytest.raises(TypeError, match=f"task '{function.__name__}' is a generator"):
+            queue.task(function)
 
 
 def test_what_is_no_function_is_refused() -> None:

@@ -120,7 +120,15 @@ class Runnable:
 
     @staticmethod
     def of(name: str, function: Callable[..., Any], policy: Policy, *, takes_job: bool = False) -> Runnable:
-        """Prepare a function."""
+        """Prepare a function.
+
+        Raises:
+            TypeError: It cannot be a task: a generator, which nobody would iterate, or one with ``*args``.
+        """
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(
+                f"task {name!r} is a generator, and nobody would iterate it: return a value instead"
+            )
         # Of an object with ``async def __call__`` only the method tells; of a partial only the partial.
         calls = function, getattr(function, "__call__", None)  # noqa: B004
         style: Literal["async", "thread"] = (

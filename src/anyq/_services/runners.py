@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from functools import partial
+from inspect import iscoroutine
 from typing import Any
 
 import anyio
@@ -264,10 +265,9 @@ class Runners:
         try:
             if self._suspect is job:
                 await self._stand_apart(home)
-            if timeout is not None:
-                runner.scope.deadline = anyio.current_time() + timeout
-                job.deadline_ms = wall_ms() + round(timeout * 1000)
             if task.style == "async":
+                if timeout is not None:
+                    self._start_clock(job, runner, timeout)
                 if task.parameters is None:
                     value = await task.function(job)
                 elif task.exact is not None:
@@ -329,6 +329,10 @@ class Runners:
         while any(home.ledger.holds(job) for job in near):  # noqa: ASYNC110 - seldom, and a round trip long
             await anyio.sleep(_LOOK)
 
+    def _start_clock(self, job: Job, runner: Runner, timeout: float) -> None:
+        runner.scope.deadline = anyio.current_time() + timeout
+        job.deadline_ms = wall_ms() + round(timeout * 1000)
+
     async def _in_thread(self, job: Job, task: Runnable, runner: Runner, timeout: float | None) -> Any:
         """Run a plain function in a thread, and wait for it even when its timeout passed.
 
@@ -340,14 +344,15 @@ class Runners:
             kwargs: dict[str, Any] = {}
         else:
             args, kwargs = _arguments(task, job.payload)
-        if timeout is not None:
-            ends = time.monotonic() + timeout
-            job.overdue = lambda: time.monotonic() >= ends
         async with self._threads:
+            if timeout is not None:  # from now on: to wait for a thread is no fault of the job's
+                self._start_clock(job, runner, timeout)
+                ends = time.monotonic() + timeout
+                job.overdue = lambda: time.monotonic() >= ends
             with anyio.CancelScope(shield=True) as scope:
                 runner.thread = scope
                 try:
-                    call = partial(task.function, *args, **kwargs)
+                    call = partial(_plainly, task, args, kwargs)
                     return await run_sync(call, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
                 finally:
                     runner.thread = None
@@ -408,7 +413,7 @@ class Runners:
         seen = home.unknown.get(job.name, 0)
         if len(home.unknown) < 1000 or seen:
             home.unknown[job.name] = seen + 1
-        if not seen:
+        if not seen and job.name in home.unknown:
             logger.warning(
                 "%s: no task here is named %r; its jobs are parked, and dead-lettered after %g s",
                 home.queue, job.name, home.grace,
@@ -439,6 +444,18 @@ def _arguments(task: Runnable, payload: dict[str, Any]) -> tuple[list[Any], dict
     rest = dict(payload)
     args = [rest.pop(name) for name in task.parameters.positional if name in rest]
     return args, rest
+
+
+def _plainly(task: Runnable, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """Call a plain function, in its thread."""
+    value = task.function(*args, **kwargs)
+    if iscoroutine(value):
+        value.close()
+        raise TypeError(
+            f"task {task.name!r} is a plain function, and it returned a coroutine, which nobody awaits: make it "
+            "(or the decorator around it) an async def"
+        )
+    return value
 
 
 def _cancelled_from_outside() -> bool:
