@@ -98,6 +98,8 @@ def decode(data: bytes) -> tuple[str, bytes, int, int, Override, Extras]:
     failed = fields[3] if len(fields) > 3 and fields[3] is not None else 0
     if type(created_ms) is not int or type(failed) is not int or created_ms < 0 or failed < 0:
         raise Undecodable("the time or the attempt is no whole number >= 0")
+    if failed > _LARGEST:  # one more, and the job could not be written down again
+        raise Undecodable("the attempt is out of range")
     override = NO_OVERRIDE
     extras = NO_EXTRAS
     if rest:

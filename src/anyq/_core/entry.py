@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from ..settings import NAME_LIMIT
 from .codec import Undecodable, decode
 from .job import Job
 
@@ -64,6 +65,9 @@ def admit(
         return Spoiled(
             lane, entry, "malformed", "no field 'd'", fields=tuple(fields or ()), lost=lost, home=home
         )
+    if name is not None and len(name) > NAME_LIMIT:
+        detail = f"a name of {len(name)} bytes, and the limit is {NAME_LIMIT}"
+        return Spoiled(lane, entry, "malformed", detail, data, name, lost=lost, home=home)
     if len(data) > limit:
         detail = f"{len(data)} bytes, and the limit is {limit}"
         return Spoiled(lane, entry, "oversize_payload", detail, data, name or b"", lost=lost, home=home)
