@@ -59,6 +59,18 @@ async def test_a_live_worker_is_not_robbed(table: Table) -> None:
     assert await table.everything() == before
 
 
+async def test_whose_own_heartbeat_is_gone_judges_nobody(table: Table) -> None:
+    """The server's clock jumped, or everything was flushed: all who live look dead, for one beat."""
+    owner, watcher = await table.hands(b"anyq-1"), await table.hands(b"anyq-2")
+    await table.add("a")
+    await owner.take()
+    await owner.fall_silent()
+    await watcher.fall_silent()
+    assert await watcher.leasing.silent() == []
+    await watcher.beat()
+    assert await watcher.leasing.silent() == [owner.name]
+
+
 async def test_a_silent_workers_jobs_come_back_with_their_delivery_counted(table: Table, keys: Keys) -> None:
     owner, watcher = await table.hands(b"anyq-1"), await table.hands(b"anyq-2")
     await table.add("a", "b")

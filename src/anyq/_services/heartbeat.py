@@ -126,6 +126,9 @@ class Heartbeat:
                 socket_timeout=patience, socket_connect_timeout=patience, retry=Retry(NoBackoff(), 0)
             )
             self._client = redis.Redis(**options)
+        began = (
+            time.monotonic()
+        )  # a key lives from when the server took the beat, which may be long before it says so
         # redis-py has no type for one of pipeline's parameters, which is not used here.
         make = cast("Callable[..., Pipeline]", self._client.pipeline)  # pyright: ignore[reportUnknownMemberType]
         pipeline = make(transaction=False)
@@ -137,11 +140,10 @@ class Heartbeat:
             for key in missing:
                 pipeline.set(key, b"1", px=self._lease_ms)
             pipeline.execute()
-        now = time.monotonic()
-        if missing or now - self._last > 0.8 * self._lease:
-            self._steady_since = now
+        if missing or began - self._last > 0.8 * self._lease:
+            self._steady_since = time.monotonic()
             self.lapses += 1
-        self._last = now
+        self._last = began
         self.error = None
 
     def _run(self) -> None:

@@ -30,7 +30,11 @@ class Leasing:
         return lost
 
     async def silent(self) -> list[bytes]:
-        """Name the consumers of AnyQ's that have no heartbeat."""
+        """Name the consumers of AnyQ's that have no heartbeat.
+
+        Nobody is named while this worker's own heartbeat is not there: what ended it (the server's clock that jumped, a
+        flush) ended those of all who live.
+        """
         names: set[bytes] = set()
         for lane in self._keys.lanes:
             for row in await self._client.call(b"XINFO", b"CONSUMERS", lane, GROUP):
@@ -40,7 +44,11 @@ class Leasing:
         ordered = sorted(names)
         if not ordered:
             return []
-        alive = await self._client.call_many([(b"EXISTS", self._keys.heartbeat(name)) for name in ordered])
+        own, *alive = await self._client.call_many(
+            [(b"EXISTS", self._keys.heartbeat(name)) for name in (self._consumer, *ordered)]
+        )
+        if own == 0:
+            return []
         return [name for name, lives in zip(ordered, alive, strict=True) if lives == 0]
 
     async def take_over(self, consumer: bytes, count: int = 50) -> int:
