@@ -109,7 +109,8 @@ async def open_session(
                 with anyio.move_on_after(_FAREWELL, shield=True):
                     await publisher.finish()
                     try:
-                        if client.connected:
+                        # Bytes of a lost connection may still come: then the memory stays, and runs out by itself.
+                        if client.connected and client.generation == 1:
                             await publishing.forget()
                     except (AnyQError, RedisError) as error:  # it runs out by itself
                         logger.debug("could not tidy up: %s", error)

@@ -56,8 +56,23 @@ async def test_batches_below_the_lowest_unanswered_are_forgotten(
     for batch in range(1, 11):
         await producer.publish(batch, max(1, batch - 2), [addition("a")], 0)
     sent = keys.sent(b"producer-1")
-    assert await client.call("ZRANGE", sent, 0, -1) == [b"8", b"9", b"10"]
+    assert await client.call("ZRANGE", sent, 0, -1) == [b"8", b"floor", b"9", b"10"]
     assert 3590 < await client.call("TTL", sent) <= 3600
+
+
+async def test_a_batch_of_a_connection_that_was_given_up_adds_nothing_however_late_it_comes(
+    table: Table, keys: Keys
+) -> None:
+    producer = table.producer()
+    await producer.publish(1, 1, [addition("a")], 0)
+    await producer.publish(2, 2, [addition("b")], 0)
+    await producer.schedule(3, 3, [addition("c", delay_ms=60_000)], 0)
+    await producer.publish(4, 4, [addition("d")], 0)
+    await producer.publish(1, 1, [addition("a")], 0)
+    await producer.schedule(3, 3, [addition("c", delay_ms=10)], 0)
+    await producer.publish(2, 1, [addition("b")], 0)
+    assert len(await table.fields(keys.stream)) == 3
+    assert len(await table.delayed()) == 1
 
 
 async def test_two_producers_do_not_mistake_each_others_batches(table: Table, keys: Keys) -> None:
