@@ -51,6 +51,19 @@ async def test_a_bounded_number_moves_at_once_and_the_rest_is_due_now(table: Tab
     assert found[0].next_due == 0.0
 
 
+async def test_large_jobs_move_in_small_numbers(table: Table, client: Client, keys: Keys) -> None:
+    """The server serves nobody else meanwhile."""
+    hands = await table.hands(b"anyq-1")
+    for index in range(20):
+        await client.call(
+            "ZADD", keys.delayed, index, delayed_member("task", envelope(str(index)) + bytes(1024 * 1024))
+        )
+    found = [await hands.promoting.promote(256) for _ in range(3)]
+    assert [len(promotion.jobs) for promotion in found] == [8, 8, 4]
+    assert [promotion.waiting for promotion in found] == [12, 4, 0]
+    assert [id for promotion in found for _, id in promotion.jobs] == [str(index) for index in range(20)]
+
+
 async def test_the_lateness_of_the_first_is_told(table: Table) -> None:
     hands = await table.hands(b"anyq-1")
     await table.delay("a", by_ms=-3000)
