@@ -93,6 +93,8 @@ class Shift:
             raise only(group) from None
 
     async def _start(self, worker: Worker, nursery: TaskGroup) -> None:
+        if self.asked:
+            return  # before it could hear of it
         with anyio.CancelScope() as scope:
             self._starting.add(scope)
             try:

@@ -23,9 +23,10 @@ on_both = pytest.mark.parametrize("backend", BACKENDS)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Forty-two texts, and what must be passed over."""
-    for number in range(42):
+    """Forty-two texts, one of them with a name that is no UTF-8, and what must be passed over."""
+    for number in range(41):
         (tmp_path / f"{number:02}.txt").write_text("spam ham spam\n" * (number + 1))
+    Path(os.fsdecode(bytes(tmp_path / "99-") + b"\xff.txt")).write_text("spam ham spam\n" * 42)
     (tmp_path / "program.bin").write_bytes(b"\x7fELF\0\0")
     (tmp_path / "pipe").mkdir()
     os.mkfifo(tmp_path / "pipe" / "fifo")
@@ -130,7 +131,10 @@ def test_the_standard_library_is_over_a_thousand_files() -> None:
 
 def test_text_files_are_found_in_a_fixed_order(folder: Path) -> None:
     found = text_files(folder)
-    assert [file.name for file in found] == [f"{number:02}.txt" for number in range(42)]
+    assert [file.name for file in found] == [
+        *(f"{number:02}.txt" for number in range(41)),
+        os.fsdecode(b"99-\xff.txt"),
+    ]
     assert text_files(found[0]) == [found[0]]
 
 

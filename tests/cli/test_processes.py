@@ -38,7 +38,7 @@ def test_a_child_that_was_killed_is_replaced_and_one_signal_drains_all(
     server: Server, redis_url: str
 ) -> None:
     enqueue(redis_url, "short", "short")
-    with worker(redis_url, "--processes", "2", "-c", "1", "--prefetch", "0", "--lease", "1") as program:
+    with worker(redis_url, "--processes", "2", "-c", "1", "--prefetch", "0", "--lease", "2") as program:
         first, _ = children(program, 2)
         program.until("begun short", 2)
         os.kill(first, SIGKILL)

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 from tests.cli.programs import HERE, Program, worker
 from tests.support.servers import Server
 
+from anyq.cli.commands import anyq
 from anyq.cli.finding import find_queue
 
 
@@ -56,10 +58,21 @@ def test_a_wrong_target_is_answered_with_what_is_wrong(
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_a_wrong_command_line_ends_with_2(arguments: list[str], answer: str) -> None:
-    with Program(*arguments) as program:
+def test_a_wrong_command_line_ends_with_2(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], answer: str
+) -> None:
+    monkeypatch.syspath_prepend(HERE)
+    monkeypatch.delitem(sys.modules, "jobs", raising=False)
+    run = CliRunner().invoke(anyq, arguments)
+    monkeypatch.delitem(sys.modules, "jobs", raising=False)
+    assert run.exit_code == 2
+    assert answer in " ".join(run.output.split())
+
+
+def test_a_wrong_command_line_is_no_traceback() -> None:
+    with Program("worker", "nowhere:queue") as program:
         assert program.exit_code() == 2
-        assert answer in program.output
+        assert program.output.startswith("Usage: ")
         assert "Traceback" not in program.output
 
 

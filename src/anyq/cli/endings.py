@@ -94,7 +94,8 @@ class Watchdog:
                 break
             deadline = min(deadline, when + GRACE + (self._drain_timeout if times == 1 else 0))
         print(
-            "anyq: a handler ignores that it was cancelled, and this process ends without it", file=sys.stderr
+            "anyq: the worker does not end, most likely for a handler ignores that it was cancelled; the process does",
+            file=sys.stderr,
         )
         report(self._workers)
         end_now(LEFT_SOMETHING)

@@ -13,6 +13,7 @@ from rich.logging import RichHandler
 
 from ... import embedded
 from ...errors import AnyQError
+from ...queue import Queue
 from ..endings import CRASHED, DONE, leave
 from ..loops import backend_option, run
 from .display import display
@@ -41,6 +42,7 @@ def demo(path: Path | None, concurrency: int, backend: str, url: str, limit: int
     Exits with 0 only if every job is accounted for, done or dead.
     """
     root = standard_library() if path is None else path
+    _check(url)
     files = text_files(root)[:limit]
     if not files:
         raise click.BadParameter(f"there is no text file under {root}", param_hint="PATH")
@@ -49,12 +51,10 @@ def demo(path: Path | None, concurrency: int, backend: str, url: str, limit: int
     console.print(
         f"{len(files):,} text files under {root}, on {backend}", highlight=False, soft_wrap=True, markup=False
     )
-    plans = plan(files, root / "not-there.txt")
+    plans = plan(files, (root if root.is_dir() else root.parent) / "not-there.txt")
     try:
         with display(console) as shown:
             account = run(partial(play, plans, url=url, concurrency=concurrency, display=shown), backend)
-    except (ValueError, TypeError) as error:
-        raise click.BadParameter(str(error), param_hint="--url") from None
     except (AnyQError, RedisError, OSError) as error:
         click.echo(f"anyq: {error}", err=True)
         leave(CRASHED)
@@ -62,6 +62,13 @@ def demo(path: Path | None, concurrency: int, backend: str, url: str, limit: int
     if account.stopped_by is not None:
         leave(128 + account.stopped_by)
     leave(CRASHED if account.missing else DONE)
+
+
+def _check(url: str) -> None:
+    try:
+        Queue("demo", url)
+    except (ValueError, TypeError) as error:
+        raise click.BadParameter(str(error), param_hint="--url") from None
 
 
 def _log_to(console: Console) -> None:

@@ -89,7 +89,7 @@ class Lines:
     def update(self, account: Account) -> None:
         ended, jobs, dead = account.settled, account.jobs, len(account.dead)
         self._last = f"{ended} of {jobs} jobs ended, {account.retried} retried, {dead} dead"
-        if time.monotonic() >= self._next:
+        if jobs and time.monotonic() >= self._next:
             self._show()
 
     def _show(self) -> None:

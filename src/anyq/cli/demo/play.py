@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from collections.abc import Iterable, Sequence
@@ -107,7 +108,7 @@ async def _enqueue(account: Account, tasks: Tasks, plans: Iterable[Plan]) -> lis
         alike = list(group)
         for batch in (alike[at : at + _BATCH] for at in range(0, len(alike), _BATCH)):
             now = time.monotonic()
-            made = await survey.enqueue_many([(one.path, now, one.failures) for one in batch])
+            made = await survey.enqueue_many([(os.fsencode(one.path), now, one.failures) for one in batch])
             account.enqueued(made, batch)
             handles += made
     return handles

@@ -45,8 +45,7 @@ def _lines(account: Account) -> Iterator[tuple[str, str]]:
     yield "retries", f"{account.retried:,}"
     yield "dead letters", f"{len(account.dead):,}"
     for job_id, failure in list(account.dead.items())[:_AT_MOST]:
-        path = account.plans[job_id].path if job_id in account.plans else "ping"
-        yield "", f"{path}: {failure.reason}, {failure.type}: {failure.message}"
+        yield "", f"{_name(account, job_id)}: {failure.reason}, {failure.type}: {failure.message}"
     surveys = account.surveyed.values()
     if surveys:
         words, size = sum(survey["words"] for survey in surveys), sum(survey["bytes"] for survey in surveys)
@@ -54,7 +53,13 @@ def _lines(account: Account) -> Iterator[tuple[str, str]]:
         yield "commonest", ", ".join(f"{word} {count:,}" for word, count in account.words.most_common(10))
     if missing and account.stopped_by is None:
         for job_id in missing[:_AT_MOST]:
-            yield "missing", f"{job_id} {account.plans[job_id].path if job_id in account.plans else 'ping'}"
+            yield "missing", f"{job_id} {_name(account, job_id)}"
+
+
+def _name(account: Account, job_id: str) -> str:
+    """What a job was about; a file's name is shown whatever bytes it is made of."""
+    one = account.plans.get(job_id)
+    return "a small job" if one is None else one.path.encode(errors="replace").decode()
 
 
 def _unaccounted(account: Account) -> str:

@@ -6,6 +6,7 @@ What goes wrong is written into the jobs when they are enqueued, so that each ru
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import time
 from collections import Counter
@@ -51,7 +52,7 @@ class OnPurpose(Exception):
 class Tasks:
     """The tasks of one demonstration."""
 
-    survey: Task[[str, float, int], Survey]
+    survey: Task[[bytes, float, int], Survey]
     ping: Task[[float], float]
 
 
@@ -59,8 +60,8 @@ def register(queue: Queue) -> Tasks:
     """Make the functions below tasks of a queue."""
 
     @queue.task(attempts=3, backoff=Backoff.exponential(0.1, maximum=1), timeout=60, result_ttl=RESULT_TTL)
-    async def survey(path: str, enqueued: float, failures: int) -> Survey:
-        """Count the words of a file and hash it; fail the first ``failures`` runs."""
+    async def survey(path: bytes, enqueued: float, failures: int) -> Survey:
+        """Count the words of a file and hash it; fail the first ``failures`` runs. A file's name need not be UTF-8."""
         waited = time.monotonic() - enqueued
         attempt = current_job().attempt
         if attempt <= failures:
@@ -68,7 +69,7 @@ def register(queue: Queue) -> Tasks:
         words: Counter[bytes] = Counter()
         digest = hashlib.sha256()
         size, rest = 0, b""
-        async with await anyio.open_file(path, "rb") as file:
+        async with await anyio.open_file(os.fsdecode(path), "rb") as file:
             while piece := await file.read(_PIECE):
                 digest.update(piece)
                 size += len(piece)
