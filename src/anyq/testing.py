@@ -74,8 +74,8 @@ async def run_worker(*queues: Queue, **settings: Any) -> AsyncGenerator[Worker]:
 
     Args:
         *queues: The queues; inside the block they are open, so that jobs can be enqueued.
-        **settings: Settings of the `Worker`. Unless they say otherwise, ten jobs run at a time, and leaving the block
-            cancels those that still run: a failed test is not to be waited for.
+        **settings: Settings of the `anyq.Worker`. Unless they say otherwise, ten jobs run at a time, and leaving the
+            block cancels those that still run: a failed test is not to be waited for.
 
     Example:
         >>> async with run_worker(queue) as worker:
@@ -99,7 +99,7 @@ async def drain(
         skip_delays: Run delayed jobs too, without waiting for their time: those that were enqueued so, and the
             retries of those that fail. An hour of backoff takes milliseconds.
         timeout: Seconds after which something must be wrong.
-        **settings: Settings of the `Worker`, as for `run_worker`.
+        **settings: Settings of the `anyq.Worker`, as for `run_worker`.
 
     Returns:
         What came of them.

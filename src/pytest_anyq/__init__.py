@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def anyq_url() -> Generator[str]:
-    """The URL of a server that is private to this test process: in memory, started when first asked for."""
+    """The URL of a server that is private to this test process: started when first asked for, gone at the end."""
     from anyq.embedded import EmbeddedServer
 
-    with EmbeddedServer() as server:
+    # With an append-only file no worker warns that this server forgets; it lies in the server's own temporary directory.
+    with EmbeddedServer(arguments=("--appendonly", "yes")) as server:
         yield server.url
 
 

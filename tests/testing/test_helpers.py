@@ -115,8 +115,8 @@ async def test_a_drain_of_a_job_that_always_comes_back_ends_too(anyq_queue: Queu
         await drain(anyq_queue, skip_delays=True, timeout=0.3)
 
 
-async def test_several_queues_are_drained_together(anyq_queue: Queue, anyq_url: str) -> None:
-    second = Queue("second", anyq_url, prefix=anyq_queue.prefix)
+async def test_several_queues_are_drained_together(anyq_queue: Queue) -> None:
+    second = Queue("second", anyq_queue.url, prefix=anyq_queue.prefix)
 
     @anyq_queue.task
     async def first_step() -> None:
@@ -131,6 +131,12 @@ async def test_several_queues_are_drained_together(anyq_queue: Queue, anyq_url: 
     drained = await drain(anyq_queue, second)
     assert drained.done == 1
     assert [letter.reason for letter in drained.dead_letters] == ["unrecoverable"]
+
+
+@pytest.mark.usefixtures("redirected")
+async def test_a_private_server_is_not_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+    await drain(mine)
+    assert [record.message for record in caplog.records if record.levelname != "INFO"] == []
 
 
 @pytest.mark.parametrize("_", ["first", "second"])
