@@ -22,7 +22,7 @@ def anyq_url() -> Generator[str]:
     """The URL of a server that is private to this test process: started when first asked for, gone at the end."""
     from anyq.embedded import EmbeddedServer
 
-    # With an append-only file no worker warns that this server forgets; it lies in the server's own temporary directory.
+    # With an append-only file no worker warns that this server forgets; it lies in a temporary directory.
     with EmbeddedServer(arguments=("--appendonly", "yes")) as server:
         yield server.url
 
