@@ -28,9 +28,6 @@ from .errors import AnyQError
 
 logger = logging.getLogger("anyq.queue")
 
-#: Seconds that leaving a queue may take to tidy up on the server.
-_FAREWELL = 1.0
-
 
 @attrs.define
 class Session:
@@ -42,6 +39,7 @@ class Session:
         subscriber: Hears what is published.
         publisher: Adds jobs.
         outages: Where trouble is told.
+        farewell: Seconds that leaving may take to tidy up on the server.
     """
 
     address: Address
@@ -49,6 +47,7 @@ class Session:
     subscriber: Subscriber
     publisher: Publisher
     outages: Outages
+    farewell: float = 1.0
     _waiting: set[anyio.CancelScope] = attrs.field(factory=set[anyio.CancelScope])
 
     @contextmanager
@@ -102,11 +101,12 @@ async def open_session(
         patience = Patience("producing", outages, limit=outage_timeout)
         publisher = Publisher(queue=queue, publishing=publishing, patience=patience, max_length=max_length)
         tasks.start_soon(publisher.run, name=f"publisher of {queue}")
+        session = Session(address, client, subscriber, publisher, outages)
         try:
-            yield Session(address, client, subscriber, publisher, outages)
+            yield session
         finally:
             if publisher.used:
-                with anyio.move_on_after(_FAREWELL, shield=True):
+                with anyio.move_on_after(session.farewell, shield=True):
                     await publisher.finish()
                     try:
                         # Bytes of a lost connection may still come: then the memory stays, and runs out by itself.

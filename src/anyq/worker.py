@@ -42,6 +42,7 @@ from ._services.heartbeat import Heartbeat
 from ._services.patience import Outages, Patience
 from ._services.room import Crew
 from ._services.runners import Runners
+from ._session import Session
 from ._store.fitness import misfits
 from ._store.inspect import depths
 from .errors import AnyQError, RedisUnavailable, WorkerCrashed
@@ -162,6 +163,7 @@ class Worker:
         self._runners: Runners | None = None
         self._branches: list[Branch] = []
         self._heartbeats: list[Heartbeat] = []
+        self._sessions: list[Session] = []
         self._outages = Outages(f"worker {self.name}")
         self._left = True
 
@@ -346,6 +348,7 @@ class Worker:
         patience = Patience("starting", self._outages, limit=_START_PATIENCE)
         for queue in self.queues:
             session = await connections.enter_async_context(queue.entered())
+            self._sessions.append(session)
             await patience(session.client.connect)
             capabilities = await patience(session.client.capabilities)
             for sentence in await patience(
@@ -505,6 +508,11 @@ class Worker:
                 await duty.ended.wait()
         for duty in duties.observers:
             duty.scope.cancel()
+
+        # 6. Leaving the queues, one after the other, has what is left of the grace.
+        for session in self._sessions:
+            rest = max(0.0, leave_by - anyio.current_time()) / len(self._sessions)
+            session.farewell = min(session.farewell, rest)
         if not duties.runners.ended.is_set():
             logger.error(
                 "these handlers ignore their cancellation, and the worker cannot leave before they end: %s",

@@ -1,4 +1,4 @@
-"""Leaving a worker, whatever happens meanwhile: bounded, and nothing is left in its name that could have been handed back."""
+"""Leaving a worker, whatever happens meanwhile: bounded, and nothing is left in its name that could go back."""
 
 from __future__ import annotations
 
@@ -150,6 +150,32 @@ async def test_leaving_is_bounded_while_redis_hangs(
                     server.pause()
         finally:
             server.resume()
+
+
+async def test_leaving_many_queues_is_bounded_while_redis_hangs_on_what_handlers_enqueued(
+    start_server: Callable[..., Server],
+) -> None:
+    server = start_server()
+    queues = [Queue(f"work {number}", server.url) for number in range(4)]
+    busy = anyio.Event()
+
+    async def chatter(number: int) -> None:
+        while True:
+            await queues[number].enqueue("nobody knows me")
+            if all(queue.session.publisher.used for queue in queues):
+                busy.set()
+
+    for number, queue in enumerate(queues):
+        queue.task(chatter)
+        async with queue:
+            await queue.enqueue("chatter", {"number": number})
+    try:
+        with lasting_at_most(GRACE):
+            async with Worker(queues, drain_timeout=0):
+                await busy.wait()
+                server.pause()
+    finally:
+        server.resume()
 
 
 async def test_leaving_is_bounded_when_redis_is_gone(start_server: Callable[..., Server]) -> None:
