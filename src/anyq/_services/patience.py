@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 import anyio
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from .._redis.replies import error_code
 from ..errors import ConfigurationError, RedisUnavailable
@@ -34,6 +34,9 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 2.0
 #: Where a script's error names the error inside: before Redis 7, and since.
 _FROM_SCRIPT = re.compile(r"@user_script: ?\d*:? ?-?([A-Z]{2,})\b|: -?([A-Z]{4,}) ")
 
+#: What a script says that lacks a right.
+_NO_RIGHT = re.compile(r"ACL failure in script|The user executing the script can't")
+
 
 def reply_code(error: BaseException) -> str:
     """Give the word that says what an error reply is about, also where a script's error wraps it (before Redis 7)."""
@@ -42,12 +45,10 @@ def reply_code(error: BaseException) -> str:
         text = str(error)
         if "max number of clients" in text:
             return "BUSY"
-        if "ACL failure in script" in text or "The user executing the script can't" in text:
+        if isinstance(error, NoPermissionError) or _NO_RIGHT.search(text):
             return "NOPERM"
         if text == "no such key":  # XINFO's word for a group that went with its stream
             return "NOGROUP"
-        if "ACL failure in script" in text or "can't run this command" in text:  # a right that a script lacks
-            return "NOPERM"
         for match in _FROM_SCRIPT.finditer(text):
             inner = match.group(1) or match.group(2)
             if inner in PASSING or inner in ("WRONGTYPE", "NOPERM"):
