@@ -1,0 +1,142 @@
+"""A wrong password or a missing right is said at once, in words that help; and what a user of the server needs is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+import pytest
+from tests.faults.conftest import AT_ONCE, View, lasting_at_most, until
+from tests.support.servers import Server
+
+from anyq import Queue, Unrecoverable, Worker
+from anyq.errors import ConfigurationError, WorkerCrashed
+
+pytestmark = pytest.mark.anyio
+
+#: What everybody needs who connects. SETINFO, COMMAND and INFO may be missing; then less is known of the server.
+EVERYBODY = "+hello +ping +client|setinfo +client|setname +client|id +command|info +info +select"
+
+PRODUCER = (
+    f"{EVERYBODY} +eval +evalsha +xadd +xlen +zadd +zscore +zmscore +zrange +zremrangebyscore +expire +get +set +del +time +publish "
+    "+mget +subscribe +unsubscribe"
+)
+
+WORKER = (
+    f"{PRODUCER} +xgroup|create +xgroup|delconsumer +xreadgroup +xpending +xclaim +xack +xdel +xackdel +xrange +xtrim "
+    "+xinfo|consumers +zrem +zcard +zcount +zrangebyscore +exists +pexpire +client|unblock"
+)
+
+KEYS = "~{anyq:* &{anyq:*"
+
+
+def user(name: str, rights: str) -> str:
+    return f"{name} on >secret -@all {KEYS} {rights}"
+
+
+def url_of(server: Server, name: str) -> str:
+    return f"unix://{name}:secret@{server.socket}"
+
+
+def known_to(server: Server, rights: str) -> str:
+    """Only commands that this server has."""
+    known = set(server.command("COMMAND"))
+    return " ".join(right for right in rights.split() if right[1:].partition("|")[0] in known)
+
+
+@pytest.fixture
+def guarded(start_server: Callable[..., Server]) -> Server:
+    """A server with a worker and a producer who may do what they must, and no more."""
+    server = start_server()
+    for name, rights in {"worker": WORKER, "producer": PRODUCER}.items():
+        grant(server, name, rights)
+    return server
+
+
+def grant(server: Server, name: str, rights: str) -> None:
+    server.command("ACL", "SETUSER", *user(name, known_to(server, rights)).split())
+
+
+async def test_the_documented_rights_are_enough_for_everything(guarded: Server) -> None:
+    queue, producing = Queue("work", url_of(guarded, "worker")), Queue("work", url_of(guarded, "producer"), max_length=100)
+    view = View(guarded, queue)
+    began = anyio.Event()
+
+    @queue.task(attempts=2, backoff=AT_ONCE, result_ttl=60)
+    async def hand(how: str) -> str:
+        if how == "failed":
+            raise ValueError(how)
+        if how == "dead":
+            raise Unrecoverable(how)
+        if how == "cut":
+            began.set()
+            await anyio.sleep_forever()
+        return how
+
+    async with producing:
+        await producing.enqueue("hand", {"how": "done"})
+        view.ask("XGROUP", "CREATE", queue.keys.stream, "default", "0")
+        view.ask("XREADGROUP", "GROUP", "default", "anyq-gone", "COUNT", 1, "STREAMS", queue.keys.stream, ">")
+        async with Worker(queue, lease=1, drain_timeout=0) as worker:
+            handle = await producing.enqueue("hand", {"how": "done"}, id="mine", delay=0.02, result_ttl=60)
+            assert await handle.result(timeout=10) == "done"
+            for how in ("failed", "dead", "cut"):
+                await producing.enqueue("hand", {"how": how})
+            await began.wait()
+            await until(lambda: worker.statistics().done == 2 and worker.statistics().dead == 2)
+            assert worker.health().ok
+    view.assert_nobody_is_left()
+    assert view.stored == 1
+    assert guarded.command("ACL", "LOG") == [], "nothing that is optional was refused either"
+
+
+@pytest.mark.parametrize(
+    "missing",
+    ["xreadgroup", "xgroup|create", "evalsha", "xpending", "xinfo|consumers", "set", "zrangebyscore"],
+)
+async def test_a_missing_right_ends_the_worker_at_once_and_is_named(guarded: Server, missing: str) -> None:
+    grant(guarded, "poor", WORKER.replace(f"+{missing} ", ""))
+    queue = Queue("work", url_of(guarded, "poor"))
+    guarded.command("CONFIG", "RESETSTAT")
+    with lasting_at_most(3), pytest.raises((ConfigurationError, WorkerCrashed), match="lacks a right"):
+        async with Worker(queue, lease=1, drain_timeout=0):
+            await anyio.sleep_forever()
+    assert len(guarded.command("ACL", "LOG")) < 10, "it does not try again and again"
+
+
+async def test_who_may_not_listen_works_all_the_same_and_is_told_when_it_matters(guarded: Server) -> None:
+    grant(guarded, "deaf", WORKER.replace("+subscribe ", ""))
+    queue = Queue("work", url_of(guarded, "deaf"))
+
+    @queue.task(result_ttl=60)
+    async def job() -> None: ...
+
+    async with queue, Worker(queue) as worker:
+        handle = await job.enqueue()
+        await worker.wait_idle()
+        with pytest.raises(ConfigurationError, match="does not let us listen"):
+            await handle.result(timeout=5)
+        assert worker.health().ok
+
+
+@pytest.mark.parametrize("side", ["worker", "producer"])
+async def test_a_wrong_password_is_said_at_once(start_server: Callable[..., Server], side: str) -> None:
+    server = start_server(password="right")  # noqa: S106 - a server of the test's own
+    queue = Queue("work", f"unix://:wrong@{server.socket}")
+    with lasting_at_most(0), pytest.raises(ConfigurationError, match="password"):
+        if side == "worker":
+            async with Worker(queue):
+                pass
+        else:
+            async with queue:
+                await queue.enqueue("job")
+
+
+async def test_a_password_that_changes_ends_the_worker_and_says_so(start_server: Callable[..., Server]) -> None:
+    server = start_server(users=[user("worker", "+@all")])
+    queue = Queue("work", url_of(server, "worker"))
+    with pytest.raises(WorkerCrashed, match="password"):
+        async with Worker(queue, drain_timeout=0):
+            server.command("ACL", "SETUSER", "worker", "resetpass", ">another")
+            server.command("CLIENT", "KILL", "USER", "worker")
+            await anyio.sleep_forever()
