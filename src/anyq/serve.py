@@ -90,7 +90,8 @@ class Shift:
                         starting.start_soon(self._start, worker, nursery, name=f"start of {worker!r}")
                 task_status.started()
         except BaseExceptionGroup as group:
-            raise only(group) from None
+            alone = only(group)
+            raise alone from alone.__cause__
 
     async def _start(self, worker: Worker, nursery: TaskGroup) -> None:
         if self.asked:
@@ -137,7 +138,8 @@ async def watch(
                 await shift.run(task_status=task_status)
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
-            raise only(group) from None
+            alone = only(group)
+            raise alone from alone.__cause__
     return first
 
 

@@ -13,7 +13,7 @@ import pytest
 from anyio.abc import TaskGroup
 from tests.support.servers import SECONDS, Server
 
-from anyq import ConfigurationError, Queue, Worker, serve
+from anyq import ConfigurationError, Queue, Worker, WorkerCrashed, serve
 
 pytestmark = pytest.mark.anyio
 
@@ -119,6 +119,27 @@ async def test_a_worker_that_cannot_start_ends_the_others_and_its_error_comes_ou
     good, bad = Worker(Queue("good", redis_url)), Worker(Queue("bad", f"unix://:wrong@{locked.socket}"))
     with anyio.fail_after(SECONDS), pytest.raises(ConfigurationError):
         await serve(good, bad)
+    assert good.left_nothing
+
+
+async def test_a_crash_drains_the_others_and_comes_out_bare_with_its_cause(
+    server: Server, redis_url: str
+) -> None:
+    good, bad = Worker(Queue("good", redis_url)), Worker(Queue("bad", redis_url))
+
+    async def spoil() -> None:
+        while not (good.health().ok and bad.health().ok):
+            await anyio.lowlevel.checkpoint()
+        for lane in bad.queues[0].keys.lanes:
+            server.command("DEL", lane)
+            server.command("SET", lane, "no stream")
+
+    with anyio.fail_after(SECONDS):
+        async with anyio.create_task_group() as nursery:
+            nursery.start_soon(spoil)
+            with pytest.raises(WorkerCrashed) as caught:
+                await serve(good, bad)
+    assert caught.value.__cause__ is not None
     assert good.left_nothing
 
 

@@ -47,7 +47,8 @@ class Leash:
                 listener.start()
                 yield
         except BaseExceptionGroup as group:
-            raise only(group) from None
+            alone = only(group)
+            raise alone from alone.__cause__
 
     def _listen(self, shift: Shift, portal: BlockingPortal, notice: Callable[[int], None]) -> None:
         for times in count(1):

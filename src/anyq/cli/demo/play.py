@@ -93,7 +93,8 @@ async def play(
             finally:
                 await _tidy(queue, account)
     except BaseExceptionGroup as group:
-        raise only(group) from None
+        alone = only(group)
+        raise alone from alone.__cause__
     finally:
         account.retried = worker.statistics().retried
         display.update(account)
