@@ -19,6 +19,9 @@ Duration = float | int | timedelta
 #: The longest text of an error or a traceback that is kept with a job, in characters.
 ERROR_TEXT_LIMIT = 8192
 
+#: The longest duration, in seconds: `timedelta.max`. Beyond, milliseconds would not fit into Redis's numbers.
+LONGEST = timedelta.max.total_seconds()
+
 #: Names of queues, tasks, jobs: bytes of UTF-8 (chasquimq's limit for a task's name, used for all of them).
 NAME_LIMIT = 256
 
@@ -29,10 +32,12 @@ def seconds(setting: str, value: object, *, zero: bool = True) -> float:
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{setting} must be a number of seconds or a timedelta, not {value!r}")
-    if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+    if not 0 <= value < math.inf or (value == 0 and not zero):
         raise ValueError(
             f"{setting} must be a finite number of seconds {'>= 0' if zero else '> 0'}, not {value!r}"
         )
+    if value > LONGEST:
+        raise ValueError(f"{setting} must be at most {LONGEST:.0f} seconds, not {value!r}")
     return float(value)
 
 

@@ -192,7 +192,8 @@ def test_options_make_another_task_and_leave_this_one_alone(queue: Queue, note: 
         ({"at": datetime(2030, 1, 1)}, ValueError, "at must be an aware datetime, and .* is naive: give it a timezone"),  # noqa: DTZ001
         ({"at": 1_900_000_000}, TypeError, "at must be an aware datetime, not 1900000000"),
         ({"delay": -1}, ValueError, "delay must be a finite number of seconds >= 0, not -1"),
-        ({"delay": 1e200}, ValueError, r"delay must be at most 9007199254740 seconds, not 1e\+200"),
+        ({"delay": 1e200}, ValueError, r"delay must be at most \d+ seconds, not 1e\+200"),
+        ({"delay": 1e13}, ValueError, "delay must be at most 9007199254740 seconds, not 1"),
         ({"delay": "1"}, TypeError, "delay must be a number of seconds or a timedelta, not '1'"),
         ({"backoff": Backoff.of(lambda _: 1.0)}, ValueError, "Backoff.of function cannot travel with a job"),
     ],
