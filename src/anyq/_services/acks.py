@@ -25,6 +25,7 @@ class AckFlusher(Relocator[Done]):
 
     service = "ack flusher"
     largest_batch = 500
+    moves_jobs = False
 
     async def settle(self, lane: bytes, group: Sequence[Done]) -> None:
         """Acknowledge and delete, and write the results that somebody asked for."""

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 import attrs
 from anyio.streams.memory import MemoryObjectReceiveStream
 
+from .._core.entry import Spoiled
 from .._store.settle import Settling
 from .batches import batches
 from .channels import Bulletin
 from .counts import Counts
 from .ledger import Ledger
 from .patience import Patience
+
+#: Bytes of the jobs that are moved at once, at most.
+_LARGEST_BYTES = 4 * 1024 * 1024
 
 
 class Ended(Protocol):
@@ -70,6 +74,9 @@ class Relocator(ABC, Generic[E]):
     largest_batch: ClassVar[int]
     """How many are settled at once: a bounded time in which the server serves nobody else."""
 
+    moves_jobs: ClassVar[bool] = True
+    """Whether whole jobs are moved: then their bytes bound a batch too, or it would never get through a slow link."""
+
     def __init__(self, desk: Desk, arriving: MemoryObjectReceiveStream[E]) -> None:
         self.queue = desk.queue
         self.worker = desk.worker
@@ -87,8 +94,20 @@ class Relocator(ABC, Generic[E]):
             for end in batch:
                 lanes[end.lane].append(end)
             for lane, group in lanes.items():
-                await self.settle(lane, group)
+                for part in _parts(group) if self.moves_jobs else (group,):
+                    await self.settle(lane, part)
 
     @abstractmethod
     async def settle(self, lane: bytes, group: Sequence[E]) -> None:
         """Settle the ends of deliveries from one lane, and strike them out of the ledger."""
+
+
+def _parts(group: Sequence[E]) -> Iterator[Sequence[E]]:
+    start = size = 0
+    for place, end in enumerate(group):
+        weight = len(end.data) if isinstance(end, Spoiled) else len(getattr(end, "job").body)  # noqa: B009
+        if place > start and size + weight > _LARGEST_BYTES:
+            yield group[start:place]
+            start, size = place, 0
+        size += weight
+    yield group[start:]
