@@ -286,8 +286,10 @@ class Runners:
                 # Cut short, whatever the handler made of it: its own error, or a group of both, counts no more than a
                 # plain one.
                 self._cut_short(job, task, home, timeout, began)
-                if pure or (outside and not isinstance(error, Exception)):
+                if pure:
                     raise
+                if not isinstance(error, Exception):  # a group with the cancellation in it: that alone goes on
+                    await checkpoint()
             else:  # SystemExit and the like, or a cancellation that nobody ordered, end a handler and not the worker
                 self._failed(job, task, home, error, began)
             runner.scope.deadline = math.inf
