@@ -1,6 +1,6 @@
 """What the fault tests share: a view of what the server holds, a ledger of what ran, and worker processes to kill.
 
-Rule: each test breaks something, shows that it was broken, and ends in the ledger: every job whose ``enqueue`` returned was
+Rule: each test breaks something and ends in the ledger: every job whose ``enqueue`` returned was
 run, is a dead letter, or is still stored; and what ran twice has a reason.
 """
 
@@ -132,7 +132,9 @@ class Transitions:
 
     def _count(self, *words: str) -> int:
         return sum(
-            record.name == "anyq.redis" and "worker" in record.getMessage() and any(w in record.getMessage() for w in words)
+            record.name == "anyq.redis"
+            and "worker" in record.getMessage()
+            and any(w in record.getMessage() for w in words)
             for record in self.records.records
         )
 
@@ -165,7 +167,14 @@ class Fleet:
 
     async def start(self, **settings: Any) -> anyio.abc.Process:
         """Start a worker process; returns when it is ready."""
-        command = [sys.executable, str(PROCESS), self.backend, self.url, self.queue.name, json.dumps(settings)]
+        command = [
+            sys.executable,
+            str(PROCESS),
+            self.backend,
+            self.url,
+            self.queue.name,
+            json.dumps(settings),
+        ]
         process = await anyio.open_process(command, stderr=None)
         self.processes.append(process)
         self.tasks.start_soon(self._listen, process)

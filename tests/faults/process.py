@@ -1,4 +1,4 @@
-"""A worker in a process of its own, for the tests to kill and to stop: it says on stdout what happens, a JSON line each.
+"""A worker in a process of its own, for tests to kill and to stop: it says on stdout what happens, in JSON lines.
 
 ``python process.py BACKEND URL NAME SETTINGS``; ends when its stdin does.
 """
@@ -58,7 +58,7 @@ def tasks_of(queue: Queue) -> None:
     @queue.task
     async def block(number: int, seconds: float) -> None:
         say(ran=number, attempt=current_job().attempt)
-        time.sleep(seconds)
+        time.sleep(seconds)  # noqa: ASYNC251 - the fault itself
         say(ended=number)
 
 

@@ -1,4 +1,4 @@
-"""Cancellation at every suspension of the public calls and of the services: nothing leaks, nothing hangs, no job is lost.
+"""Cancellation at every suspension of public calls and of services: nothing leaks, nothing hangs, no job is lost.
 
 Rule: each place is tried, until a run has fewer; after each the ledger holds: done, or stored, and nobody's in the end.
 """
@@ -45,7 +45,7 @@ def counted(
         try:
             argument = yield yielded
             step = work.send
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - thrown into what is driven
             argument = error
             step = work.throw
 
@@ -129,6 +129,8 @@ async def test_entering_and_leaving_a_queue_leaves_nothing_open(queue: Queue, vi
 async def test_entering_and_leaving_a_worker_loses_no_job(queue: Queue, view: View) -> None:
     ran = 0
 
+    sent = 0
+
     @queue.task
     async def job() -> None:
         nonlocal ran
@@ -146,7 +148,6 @@ async def test_entering_and_leaving_a_worker_loses_no_job(queue: Queue, view: Vi
             await job.enqueue()
         sent += 1
 
-    sent = 0
     assert await at_every_place(work, after) >= 5
 
 
@@ -158,10 +159,10 @@ async def test_cancelling_the_worker_wherever_a_service_stands_loses_no_job(
 ) -> None:
     """Acknowledged, handed back, or put off: each job is in one place, and none is anybody's."""
     original = service.run
-    place, scope = 0, anyio.CancelScope()
+    place, scopes = 0, [anyio.CancelScope()]
 
     async def run(self: Any) -> None:
-        await counted(original(self), place, scope.cancel, [0])
+        await counted(original(self), place, scopes[-1].cancel, [0])
 
     monkeypatch.setattr(service, "run", run)
     done: set[int] = set()
@@ -187,6 +188,7 @@ async def test_cancelling_the_worker_wherever_a_service_stands_loses_no_job(
             await fail.enqueue(1)
             await endless.enqueue()
         with anyio.fail_after(20), anyio.CancelScope() as scope:
+            scopes.append(scope)
             async with Worker(queue, concurrency=3, drain_timeout=0):
                 with anyio.move_on_after(0.3):
                     await anyio.sleep_forever()

@@ -105,7 +105,9 @@ async def test_the_worker_works_again_by_itself(
     view.assert_nobody_is_left()
 
 
-async def test_what_is_enqueued_into_a_lost_reply_is_stored_once(proxy: FaultProxy, queue: Queue, view: View) -> None:
+async def test_what_is_enqueued_into_a_lost_reply_is_stored_once(
+    proxy: FaultProxy, queue: Queue, view: View
+) -> None:
     behind = Queue("work", proxy.url)
     async with queue, behind:
         await behind.enqueue("job", {"number": 0})

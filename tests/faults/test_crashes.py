@@ -72,7 +72,9 @@ async def test_a_bug_in_a_service_ends_the_worker_and_comes_out_of_it(
                     raise
     assert cancelled
     assert ended == ["slow"]
-    assert bool(view.consumers) == left, "what a broken service had in hand waits for another worker; nothing else does"
+    assert bool(view.consumers) == left, (
+        "what a broken service had in hand waits for another worker; nothing else does"
+    )
 
 
 class Rude(BaseException):
@@ -143,7 +145,7 @@ async def test_a_handler_that_recurses_without_end_fails(queue: Queue, view: Vie
 
 
 async def test_a_handler_that_cancels_itself_has_failed(queue: Queue, view: View) -> None:
-    """On asyncio anybody can raise CancelledError; on Trio a cancelled scope of the handler's own ends the scope only."""
+    """On asyncio anybody can raise CancelledError; on Trio a scope of the handler's own ends only itself."""
     ran: list[int] = []
 
     @queue.task(attempts=1)
@@ -243,5 +245,3 @@ async def test_asyncios_own_cancellation_drains_too(queue: Queue, view: View, ho
     assert ended.is_set()
     assert view.stored == 0
     view.assert_nobody_is_left()
-
-

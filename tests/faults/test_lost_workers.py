@@ -88,7 +88,12 @@ async def test_a_worker_that_slept_through_its_lease_learns_what_it_lost(
 async def test_a_healthy_job_longer_than_every_limit_runs_once(
     queue: Queue, view: View, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, seconds in {"_RENEW_EVERY": 0.3, "_WATCH_EVERY": 0.1, "_SWEEP_EVERY": 0.3, "_SWEEP_IDLE": 0.9}.items():
+    for name, seconds in {
+        "_RENEW_EVERY": 0.3,
+        "_WATCH_EVERY": 0.1,
+        "_SWEEP_EVERY": 0.3,
+        "_SWEEP_IDLE": 0.9,
+    }.items():
         monkeypatch.setattr(leases, name, seconds)
     runs: list[int] = []
 
@@ -105,7 +110,9 @@ async def test_a_healthy_job_longer_than_every_limit_runs_once(
     assert sorted(runs) == [0, 1]
 
 
-async def test_a_job_that_blocks_the_loop_is_not_taken_over_below_max_block(queue: Queue, fleet: Fleet) -> None:
+async def test_a_job_that_blocks_the_loop_is_not_taken_over_below_max_block(
+    queue: Queue, fleet: Fleet
+) -> None:
     async with queue:
         await fleet.start(concurrency=5, lease=1)
         await queue.enqueue("block", {"number": 1, "seconds": 2.5})
@@ -116,7 +123,9 @@ async def test_a_job_that_blocks_the_loop_is_not_taken_over_below_max_block(queu
     assert fleet.runs() == {1: 1}
 
 
-async def test_a_job_that_blocks_the_loop_for_longer_is_taken_over(queue: Queue, fleet: Fleet, view: View) -> None:
+async def test_a_job_that_blocks_the_loop_for_longer_is_taken_over(
+    queue: Queue, fleet: Fleet, view: View
+) -> None:
     async with queue:
         stuck = await fleet.start(concurrency=5, lease=1, max_block=0.5)
         await queue.enqueue("block", {"number": 1, "seconds": 30}, attempts=2)

@@ -1,4 +1,4 @@
-"""A wrong password or a missing right is said at once, in words that help; and what a user of the server needs is known."""
+"""A wrong password or a missing right is said at once, in words that help; the rights that are needed are known."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ pytestmark = pytest.mark.anyio
 EVERYBODY = "+hello +ping +client|setinfo +client|setname +client|id +command|info +info +select"
 
 PRODUCER = (
-    f"{EVERYBODY} +eval +evalsha +xadd +xlen +zadd +zscore +zmscore +zrange +zremrangebyscore +expire +get +set +del +time +publish "
-    "+mget +subscribe +unsubscribe"
+    f"{EVERYBODY} +eval +evalsha +xadd +xlen +zadd +zscore +zmscore +zrange +zremrangebyscore +expire "
+    "+get +set +del +time +publish +mget +subscribe +unsubscribe"
 )
 
 WORKER = (
@@ -58,7 +58,10 @@ def grant(server: Server, name: str, rights: str) -> None:
 
 
 async def test_the_documented_rights_are_enough_for_everything(guarded: Server) -> None:
-    queue, producing = Queue("work", url_of(guarded, "worker")), Queue("work", url_of(guarded, "producer"), max_length=100)
+    queue, producing = (
+        Queue("work", url_of(guarded, "worker")),
+        Queue("work", url_of(guarded, "producer"), max_length=100),
+    )
     view = View(guarded, queue)
     began = anyio.Event()
 
@@ -121,7 +124,7 @@ async def test_who_may_not_listen_works_all_the_same_and_is_told_when_it_matters
 
 @pytest.mark.parametrize("side", ["worker", "producer"])
 async def test_a_wrong_password_is_said_at_once(start_server: Callable[..., Server], side: str) -> None:
-    server = start_server(password="right")  # noqa: S106 - a server of the test's own
+    server = start_server(password="right")
     queue = Queue("work", f"unix://:wrong@{server.socket}")
     with lasting_at_most(0), pytest.raises(ConfigurationError, match="password"):
         if side == "worker":
@@ -132,7 +135,9 @@ async def test_a_wrong_password_is_said_at_once(start_server: Callable[..., Serv
                 await queue.enqueue("job")
 
 
-async def test_a_password_that_changes_ends_the_worker_and_says_so(start_server: Callable[..., Server]) -> None:
+async def test_a_password_that_changes_ends_the_worker_and_says_so(
+    start_server: Callable[..., Server],
+) -> None:
     server = start_server(users=[user("worker", "+@all")])
     queue = Queue("work", url_of(server, "worker"))
     with pytest.raises(WorkerCrashed, match="password"):

@@ -1,4 +1,4 @@
-"""Servers that restart, forget, refuse, stall or are meddled with: the worker goes on by itself, and no job is lost without cause."""
+"""Servers that restart, forget, refuse, stall or are meddled with: the worker goes on, and no job is lost by it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ from anyq.errors import RedisUnavailable, WorkerCrashed
 pytestmark = pytest.mark.anyio
 
 JOBS = 60
-HANDED = {"done": 1, "failed": 2, "dead": 1}  # jobs that are at work when the fault strikes, and how often each runs
+HANDED = {
+    "done": 1,
+    "failed": 2,
+    "dead": 1,
+}  # jobs that are at work when the fault strikes, and how often each runs
 
 
 async def restarted(server: Server) -> None:
@@ -73,8 +77,10 @@ async def busy(server: Server) -> None:
         with suppress(RedisError), server.client() as client:
             client.eval("while true do end", 0)
 
-    with server.configured(busy_reply_threshold=20) if server.version >= ("redis", 7, 0) else server.configured(
-        lua_time_limit=20
+    with (
+        server.configured(busy_reply_threshold=20)
+        if server.version >= ("redis", 7, 0)
+        else server.configured(lua_time_limit=20)
     ):
         thread = threading.Thread(target=spin)
         thread.start()
@@ -233,7 +239,7 @@ async def test_a_job_that_somebody_deleted_is_given_up(
         await endless.enqueue()
         await began.wait()
         with view.server.client() as client:
-            [[entry, _]] = client.xrange(queue.keys.stream)  # type: ignore[misc]
+            [[entry, _]] = client.xrange(queue.keys.stream)
             client.xdel(queue.keys.stream, entry)
         with anyio.fail_after(5):
             await cut.wait()
@@ -252,7 +258,9 @@ async def test_a_key_of_another_type_ends_the_worker_and_says_what_to_do(
         raise ValueError
 
     async with queue:
-        with pytest.raises(WorkerCrashed, match="another program uses the same name; rename the queue") as caught:
+        with pytest.raises(
+            WorkerCrashed, match="another program uses the same name; rename the queue"
+        ) as caught:
             async with working(queue):
                 view.ask("DEL", getattr(queue.keys, key))
                 view.ask("SET", getattr(queue.keys, key), "something else")
@@ -286,7 +294,11 @@ async def test_nothing_is_taken_over_after_a_stall_of_the_server(
             began.set()
         await go.wait()
 
-    async with queue, working(queue, lease=1, concurrency=5) as one, working(queue, lease=1, concurrency=5) as two:
+    async with (
+        queue,
+        working(queue, lease=1, concurrency=5) as one,
+        working(queue, lease=1, concurrency=5) as two,
+    ):
         await queue.enqueue_many("waits", [{"number": number} for number in range(10)])
         await began.wait()
         with server.paused(), anyio.move_on_after(2):
