@@ -133,7 +133,7 @@ def test_neither_arguments_nor_results_show_in_a_jobs_text() -> None:
     job = read(b"d", encode("id", msgpack.packb({"password": "hunter2"}), 0), b"n", b"login")
     assert isinstance(job, Job)
     job.payload = {"password": "hunter2"}
-    assert repr(job) == "<Job id 'login' of 'q', attempt 1 of ?>"
+    assert repr(job) == "<Job 'id' 'login' of 'q', attempt 1 of ?>"
     assert "hunter2" not in str(job)
 
 

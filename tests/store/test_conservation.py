@@ -70,7 +70,7 @@ MUTATIONS = {
     "a delayed batch is not remembered": ("schedule", "redis.call('ZADD', KEYS[3], batch, batch)", ""),
     "an id is taken by a batch, not by a job of it": ("schedule", " .. ':' .. i", ""),
     "a promoted job stays delayed": ("promote", "redis.call('ZREM', KEYS[1], member)", ""),
-    "a result is written by whoever comes": ("complete", "ARGV[i]) == 1 then", "ARGV[i]) >= 0 then"),
+    "a result is written by whoever comes": ("complete", "ARGV[i], 1) > 0 then", "ARGV[i], 1) >= 0 then"),
 }
 
 

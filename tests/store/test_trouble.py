@@ -24,6 +24,7 @@ Verb = Callable[[Hands], Awaitable[Any]]
 NEED_THE_GROUP: dict[str, Verb] = {
     "read": lambda hands: hands.consuming.read(1, 1),
     "pending": lambda hands: hands.consuming.pending(hands.keys.stream),
+    "complete": lambda hands: hands.settling.complete(hands.keys.stream, [Kept(b"1-1", "a", b"x", 60.0)]),
     "retry": lambda hands: hands.settling.retry(hands.keys.stream, [(b"1-1", 1, member("a"))]),
     "bury": lambda hands: hands.settling.bury(hands.keys.stream, [Letter(b"1-1", ["d", b""])]),
     "hand back": lambda hands: hands.settling.hand_back(hands.keys.stream, [b"1-1"]),
@@ -36,7 +37,6 @@ NEED_THE_GROUP: dict[str, Verb] = {
 
 DO_WITHOUT: dict[str, Verb] = {
     "ack": lambda hands: hands.settling.ack(hands.keys.stream, [b"1-1"]),
-    "complete": lambda hands: hands.settling.complete(hands.keys.stream, [Kept(b"1-1", "a", b"x", 60.0)]),
     "promote": lambda hands: hands.promoting.promote(10),
 }
 

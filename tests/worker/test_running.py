@@ -249,7 +249,7 @@ async def test_a_plain_function_sees_its_job_and_its_deadline(queue: Queue, note
     [job] = notes.made
     assert job.id == handle.id
     assert 50 < (job.deadline - datetime.now(UTC)).total_seconds() <= 60
-    assert repr(job) == f"<Job {handle.id} 'plain' of 'work', attempt 1 of 5>"
+    assert repr(job) == f"<Job {handle.id!r} 'plain' of 'work', attempt 1 of 5>"
 
 
 async def test_outside_of_a_handler_there_is_no_job(queue: Queue) -> None:

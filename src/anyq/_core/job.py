@@ -109,4 +109,4 @@ class Job:
         return self.cut is not None or (self.overdue is not None and self.overdue())
 
     def __repr__(self) -> str:
-        return f"<Job {self.id} {self.name!r} of {self.queue!r}, attempt {self.attempt} of {self.attempts or '?'}>"
+        return f"<Job {self.id!r} {self.name!r} of {self.queue!r}, attempt {self.attempt} of {self.attempts or '?'}>"

@@ -125,6 +125,8 @@ class Branch:
         def patience(service: str) -> Patience:
             return Patience(f"{service} of {queue!r}", outages, self._asking.ensure_group, outage_limit)
 
+        self._patience = patience
+
         self._reconciling = Reconciling(
             queue=queue, consuming=self._asking, settling=settling, ledger=self.ledger
         )
@@ -187,7 +189,7 @@ class Branch:
         """
         for _ in range(3):  # a delivery that was on its way while we looked is found by the next look
             await self._reconciling()
-            if not len(self.ledger) and await self._leasing.depart():
+            if not len(self.ledger) and await self._patience("farewell")(self._leasing.depart):
                 return True
             if len(self.ledger):
                 return False

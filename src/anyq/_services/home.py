@@ -46,10 +46,10 @@ class Home:
     counts: Counts
     unknown: dict[str, int] = attrs.field(factory=dict[str, int])
 
-    def attempts(self, job: Runnable) -> int:
+    def attempts(self, task: Runnable) -> int:
         """Runs in total of a task's jobs."""
-        return job.policy.attempts or self.policy.attempts or 1
+        return task.policy.attempts or self.policy.attempts or 1
 
-    def backoff(self, job: Runnable) -> Backoff:
+    def backoff(self, task: Runnable) -> Backoff:
         """The wait before the retries of a task's jobs."""
-        return job.policy.backoff or self.policy.backoff or Backoff.exponential()
+        return task.policy.backoff or self.policy.backoff or Backoff.exponential()

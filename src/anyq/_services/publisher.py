@@ -167,7 +167,8 @@ class Publisher:
             self._answered.set()
 
     def _batches(self, jobs: Sequence[Addition]) -> Iterator[Sequence[Addition]]:
-        longest = min(_LARGEST_BATCH, self._max_length or _LARGEST_BATCH)
+        # A batch that fills the whole queue would wait until it is empty, and starve beside other producers.
+        longest = min(_LARGEST_BATCH, max(1, self._max_length // 10) if self._max_length else _LARGEST_BATCH)
         start = size = 0
         for index, job in enumerate(jobs):
             size += len(job.envelope)

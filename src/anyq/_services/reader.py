@@ -93,7 +93,6 @@ class Reader:
         self._stopping = False
         self._blocked = False
         self._scope = anyio.CancelScope()
-        self._pause = anyio.CancelScope()
         self._ended = anyio.Event()
         self._generation = -1
         self._reconciled_at = 0.0
@@ -117,7 +116,6 @@ class Reader:
         """
         self._stopping = True
         if self._blocked and (connection := self._client.connection_id) is not None:
-            self._pause.cancel()
             with anyio.move_on_after(_UNBLOCK_GRACE):
                 try:
                     await through.call(b"CLIENT", b"UNBLOCK", connection, timeout=_UNBLOCK_GRACE)

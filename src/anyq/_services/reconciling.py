@@ -8,6 +8,9 @@ from .._store.consume import Consuming
 from .._store.settle import Settling
 from .ledger import Ledger
 
+#: Entries in one script: a bounded time in which the server serves nobody else, also when they are large.
+_IN_ONE_SCRIPT = 50
+
 logger = logging.getLogger("anyq.reader")
 
 
@@ -28,7 +31,9 @@ class Reconciling:
             while entries := await self._consuming.pending(lane, after):
                 unknown = [entry for entry in entries if entry not in held]
                 # Some of them may have been settled since the server answered; handing those back does nothing.
-                handed_back += sum(await self._settling.hand_back(lane, unknown)) if unknown else 0
+                for start in range(0, len(unknown), _IN_ONE_SCRIPT):
+                    part = unknown[start : start + _IN_ONE_SCRIPT]
+                    handed_back += sum(await self._settling.hand_back(lane, part))
                 after = b"(" + entries[-1]
         if handed_back:
             logger.warning(

@@ -288,7 +288,9 @@ class Runners:
                 self._cut_short(job, task, home, timeout, began)
                 if pure:
                     raise
-                if not isinstance(error, Exception):  # a group with the cancellation in it: that alone goes on
+                if not isinstance(
+                    error, Exception
+                ):  # a group with the cancellation in it: that alone goes on
                     await checkpoint()
             else:  # SystemExit and the like, or a cancellation that nobody ordered, end a handler and not the worker
                 self._failed(job, task, home, error, began)

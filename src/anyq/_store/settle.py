@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import attrs
+from redis.exceptions import ResponseError
 
 from .._core.keys import GROUP, Keys
 from .._redis.client import Argument, Client
@@ -71,10 +72,16 @@ class Settling:
     async def ack(self, lane: bytes, entries: Sequence[bytes]) -> list[int]:
         """Acknowledge and delete; 1 per entry that was still pending."""
         if self.xackdel:
-            replies: list[int] = await self._client.call(
-                b"XACKDEL", lane, GROUP, b"KEEPREF", b"IDS", len(entries), *entries
-            )
-            return replies
+            try:
+                replies: list[int] = await self._client.call(
+                    b"XACKDEL", lane, GROUP, b"KEEPREF", b"IDS", len(entries), *entries
+                )
+            except ResponseError as error:
+                if "unknown command" not in str(error).lower():
+                    raise
+                self.xackdel = False  # another server answers now, after a failover: an older one
+            else:
+                return replies
         return await self._run(scripts.ACK, (lane,), (GROUP, *entries))
 
     async def complete(self, lane: bytes, done: Sequence[Kept]) -> list[int]:
