@@ -26,7 +26,9 @@ import anyio
 import attrs
 from anyio.abc import TaskGroup, TaskStatus
 from anyio.to_thread import run_sync
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from . import embedded
 from ._core.job import Job
@@ -548,6 +550,7 @@ async def _first_beat(heartbeat: Heartbeat) -> None:
     try:
         await run_sync(heartbeat.beat, abandon_on_cancel=True)
     except (RedisError, OSError) as error:
-        if isinstance(error, AnyQError) or not isinstance(error, OSError | ConnectionError | TimeoutError):
+        # redis-py's own errors of connections are no OSErrors.
+        if isinstance(error, AnyQError) or not isinstance(error, OSError | RedisConnectionError | RedisTimeoutError):
             raise
         raise RedisUnavailable(f"the first heartbeat failed: {error}") from error
