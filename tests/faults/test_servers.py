@@ -264,9 +264,9 @@ async def test_a_key_of_another_type_ends_the_worker_and_says_what_to_do(
             async with working(queue):
                 view.ask("DEL", getattr(queue.keys, key))
                 view.ask("SET", getattr(queue.keys, key), "something else")
-                if key != "stream":
-                    await fail.enqueue()
                 try:
+                    if key != "stream":
+                        await fail.enqueue()
                     await anyio.sleep_forever()
                 except anyio.get_cancelled_exc_class():
                     cancelled = True
