@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import anyio
@@ -14,6 +16,7 @@ from tests.support.servers import SECONDS, Server
 
 from anyq._redis.client import Client
 from anyq._redis.settings import TransportSettings
+from anyq._redis.stream import connect_unix
 from anyq.errors import ConfigurationError, ConnectionLost, RedisUnavailable, ReplyTimeout
 
 pytestmark = pytest.mark.anyio
@@ -333,3 +336,27 @@ async def test_a_paused_server_is_no_lost_connection_within_the_patience(
             server.resume()
         assert await client.call("GET", "key") == b"1"
         assert client.generation == 1
+
+
+async def test_a_full_queue_of_new_connections_is_waited_for_without_burning_the_processor(
+    anyio_backend: object, tmp_path: Path
+) -> None:
+    """A server that is stalled for a while, and a crowd that reconnects."""
+    path = str(tmp_path / "full.sock")
+    with socket.socket(socket.AF_UNIX) as listener, ExitStack() as crowd:
+        listener.bind(path)
+        listener.listen(0)
+        while True:
+            one = crowd.enter_context(socket.socket(socket.AF_UNIX))
+            one.setblocking(False)
+            try:
+                one.connect(path)
+            except BlockingIOError:
+                break
+        async with Client(f"unix://{path}", settings=IMPATIENT) as client:
+            began = time.process_time()
+            with pytest.raises(ConnectionLost):
+                await client.call("PING", timeout=0.5)
+            assert time.process_time() - began < 0.25
+        with anyio.move_on_after(0.1):
+            await connect_unix(path)

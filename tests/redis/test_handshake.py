@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
 import pytest
 from redis.credentials import CredentialProvider
 from tests.redis.conftest import IMPATIENT
+from tests.support.proxy import GONE
 from tests.support.servers import Server, free_port
 from tests.support.tls import certificates
 
@@ -248,9 +250,10 @@ async def test_nobody_there_is_said_with_the_reason(tmp_path: Path) -> None:
 
 async def test_what_listens_but_is_no_redis_is_said(anyio_backend: object) -> None:
     async def answer(stream: anyio.abc.SocketStream) -> None:
-        async with stream:
-            await stream.receive()
-            await stream.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        with suppress(*GONE):
+            async with stream:
+                await stream.receive()
+                await stream.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     port = listener.extra(anyio.abc.SocketAttribute.local_port)

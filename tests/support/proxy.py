@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
@@ -18,8 +18,12 @@ import anyio
 import attrs
 from anyio.abc import AnyByteStream, SocketAttribute, TaskGroup
 
+from anyq._redis.stream import SocketStream, connect_unix
+
 HOST = "127.0.0.1"
 GONE = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
+
+Send = Callable[[bytes], Awaitable[None]]
 
 Which = Literal["both", "up", "down"]
 """Up is what the client sends, down is what the server answers."""
@@ -58,6 +62,12 @@ class Link:
     client: AnyByteStream
     server: AnyByteStream
     scope: anyio.CancelScope = attrs.field(factory=anyio.CancelScope)
+    _talking: anyio.Lock = attrs.field(factory=anyio.Lock)
+
+    async def tell_client(self, data: bytes) -> None:
+        """Send to the client; the pump and a test's own words must not meet in the middle of a write."""
+        async with self._talking:
+            await self.client.send(data)
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -152,7 +162,7 @@ class FaultProxy:
     async def inject(self, data: bytes) -> None:
         """Say something to every client that the server did not say."""
         for link in tuple(self.links):
-            await link.client.send(data)
+            await link.tell_client(data)
 
     # -- how it is done -------------------------------------------------------------------------------------------
 
@@ -163,8 +173,11 @@ class FaultProxy:
         self._changed.set()
         self._changed = anyio.Event()
 
-    async def serve(self, client: AnyByteStream) -> None:
+    async def serve(self, accepted: AnyByteStream) -> None:
         """Pass bytes on between a new client and the server until either leaves."""
+        async with accepted:
+            raw = accepted.extra(SocketAttribute.raw_socket)
+            client = SocketStream(socket.fromfd(raw.fileno(), raw.family, raw.type))
         async with client:
             if self.refusing:
                 self.refused += 1
@@ -182,18 +195,19 @@ class FaultProxy:
                 try:
                     with link.scope:
                         async with anyio.create_task_group() as pumps:
-                            pumps.start_soon(self._pump, link, client, server, self.up)
-                            await self._pump(link, server, client, self.down)
+                            pumps.start_soon(self._pump, link, client, server.send, self.up)
+                            await self._pump(link, server, link.tell_client, self.down)
                 finally:
                     self.links.discard(link)
                     self._notice()
 
     async def _dial(self) -> AnyByteStream:
         if isinstance(self.target, Path):
-            return await anyio.connect_unix(str(self.target))
+            # AnyIO's own stream breaks asyncio's loop when a receive is cancelled just as there is something to read.
+            return await connect_unix(str(self.target))
         return await anyio.connect_tcp(HOST, self.target)
 
-    async def _pump(self, link: Link, source: AnyByteStream, sink: AnyByteStream, way: Direction) -> None:
+    async def _pump(self, link: Link, source: AnyByteStream, send: Send, way: Direction) -> None:
         try:
             while True:
                 data = await source.receive()
@@ -204,13 +218,13 @@ class FaultProxy:
                 if way.drop:
                     way.dropped += len(data)
                 else:
-                    await self._pass_on(data, sink, way)
+                    await self._pass_on(data, send, way)
                     way.passed += len(data)
                 self._notice()
         except GONE:
             link.scope.cancel()
 
-    async def _pass_on(self, data: bytes, sink: AnyByteStream, way: Direction) -> None:
+    async def _pass_on(self, data: bytes, send: Send, way: Direction) -> None:
         if way.mangle is not None:
             changed = way.mangle(data)
             way.mangled += changed != data
@@ -220,7 +234,7 @@ class FaultProxy:
             if way.delay:
                 with anyio.move_on_after(way.delay):
                     await anyio.sleep_forever()
-            await sink.send(data[start : start + size])
+            await send(data[start : start + size])
 
 
 @asynccontextmanager

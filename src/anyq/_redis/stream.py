@@ -2,7 +2,7 @@
 
 AnyIO's own socket streams make a checkpoint of every send. That is right in general, and half of the price of a round
 trip here, where the one who sends waits for the reply anyway: `SocketStream.send_nowait` is why this file is.
-AnyIO still does the connecting (happy eyeballs) and the waiting (``wait_readable``), on every backend.
+AnyIO still does TCP's connecting (happy eyeballs) and the waiting (``wait_readable``), on every backend.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import anyio
-from anyio.abc import AnyByteStream, ByteStream, SocketAttribute
+import anyio.lowlevel
+from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSStream
 
 from ..errors import ConfigurationError
@@ -21,6 +22,9 @@ from .address import Address
 
 _KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPALIVE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 """A dead peer is noticed after half a minute even by a connection that asks for nothing."""
+
+_FULL_QUEUE_PAUSE = 0.02
+"""Seconds between two looks at a unix socket's full queue of new connections."""
 
 
 class SocketStream(ByteStream):
@@ -101,12 +105,34 @@ async def dial(address: Address) -> tuple[SocketStream, ByteStream]:
 
 
 async def _connect(address: Address) -> SocketStream:
-    """Let AnyIO connect, and take the socket out of its hands."""
-    opened: AnyByteStream
-    if address.path is not None:
-        opened = await anyio.connect_unix(address.path)
-    else:
-        opened = await anyio.connect_tcp(address.host, address.port)
+    return await connect_unix(address.path) if address.path is not None else await _connect_tcp(address)
+
+
+async def connect_unix(path: str) -> SocketStream:
+    """Connect to a unix socket, trying again while the server's queue of new connections is full.
+
+    Such a socket is connected at once or not at all, and nothing tells when there is room. AnyIO waits for it
+    to be writable, which it always is: on asyncio that is a busy loop, on Trio a socket that is not connected.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        while True:
+            await anyio.lowlevel.checkpoint()
+            try:
+                sock.connect(path)
+            except BlockingIOError:
+                await anyio.sleep(_FULL_QUEUE_PAUSE)
+            else:
+                return SocketStream(sock)
+    except BaseException:
+        sock.close()
+        raise
+
+
+async def _connect_tcp(address: Address) -> SocketStream:
+    """Let AnyIO connect (happy eyeballs), and take the socket out of its hands."""
+    opened = await anyio.connect_tcp(address.host, address.port)
     try:
         borrowed = opened.extra(SocketAttribute.raw_socket)
         ours = socket.fromfd(borrowed.fileno(), borrowed.family, borrowed.type)
