@@ -357,9 +357,9 @@ class Worker:
                 partial(misfits, session.client, private=queue.url == embedded.SCHEME)
             ):
                 logger.warning("%s: %s", queue.name, sentence)
-            reading = await connections.enter_async_context(
-                Client(session.address, locate=queue.locate if queue.relocates else None)
-            )
+            locate = queue.locate if queue.relocates else None
+            reading = await connections.enter_async_context(Client(session.address, locate=locate))
+            noting = await connections.enter_async_context(Client(session.address, locate=locate))
             heartbeat = Heartbeat(
                 queue.locate, [queue.keys.heartbeat(self.name.encode())], self.lease, self._max_block
             )
@@ -368,6 +368,7 @@ class Worker:
                 self._plan(queue),
                 client=session.client,
                 reading=reading,
+                noting=noting,
                 subscriber=session.subscriber,
                 xackdel=capabilities.xackdel,
                 heartbeat=heartbeat,
@@ -551,6 +552,8 @@ async def _first_beat(heartbeat: Heartbeat) -> None:
         await run_sync(heartbeat.beat, abandon_on_cancel=True)
     except (RedisError, OSError) as error:
         # redis-py's own errors of connections are no OSErrors.
-        if isinstance(error, AnyQError) or not isinstance(error, OSError | RedisConnectionError | RedisTimeoutError):
+        if isinstance(error, AnyQError) or not isinstance(
+            error, OSError | RedisConnectionError | RedisTimeoutError
+        ):
             raise
         raise RedisUnavailable(f"the first heartbeat failed: {error}") from error

@@ -41,11 +41,9 @@ class AckFlusher(Relocator[Done]):
 
     def _confirm(self, lane: bytes, group: Sequence[Done], reply: Sequence[int]) -> None:
         held = self.ledger.lanes[lane]
-        late = 0
-        for done, answer in zip(group, reply, strict=True):
+        for done in group:
             held.pop(done.job.entry, None)
-            if answer != 1:
-                late += 1
+        late = len(group) - reply.count(1)
         self.ledger.look()
         self.counts.done += len(group) - late
         if late:

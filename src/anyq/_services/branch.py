@@ -86,6 +86,7 @@ class Branch:
         *,
         client: Client,
         reading: Client,
+        noting: Client,
         subscriber: Subscriber,
         xackdel: bool,
         heartbeat: Heartbeat,
@@ -148,9 +149,10 @@ class Branch:
             "lease keeper": self._lease_keeper.run,
             "promoter": self._promoter.run,
         }
+        # Events have a connection of their own: no acknowledgement, and no result, waits behind a batch of them.
         self.observers: dict[str, Service] = {
             "events": Events(
-                queue=queue, client=client, keys=keys, bulletin=self.bulletin, keep=plan.retention.events
+                queue=queue, client=noting, keys=keys, bulletin=self.bulletin, keep=plan.retention.events
             ).run
         }
         if plan.metrics is not None:
