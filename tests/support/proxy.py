@@ -18,7 +18,7 @@ import anyio
 import attrs
 from anyio.abc import AnyByteStream, SocketAttribute, TaskGroup
 
-from anyq._redis.stream import SocketStream, connect_unix
+from anyq._redis.stream import connect_unix
 
 HOST = "127.0.0.1"
 GONE = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
@@ -173,11 +173,8 @@ class FaultProxy:
         self._changed.set()
         self._changed = anyio.Event()
 
-    async def serve(self, accepted: AnyByteStream) -> None:
+    async def serve(self, client: AnyByteStream) -> None:
         """Pass bytes on between a new client and the server until either leaves."""
-        async with accepted:
-            raw = accepted.extra(SocketAttribute.raw_socket)
-            client = SocketStream(socket.fromfd(raw.fileno(), raw.family, raw.type))
         async with client:
             if self.refusing:
                 self.refused += 1
