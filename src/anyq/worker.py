@@ -46,7 +46,7 @@ from ._services.room import Crew
 from ._services.runners import Runners
 from ._session import Session
 from ._store.fitness import misfits
-from ._store.inspect import depths
+from ._store.inspect import Depths, depths
 from .errors import AnyQError, RedisUnavailable, WorkerCrashed
 from .metrics.sink import NoSink, Sink
 from .queue import Queue, policy_of
@@ -245,14 +245,19 @@ class Worker:
                     await branch.ledger.empty()
             if not any(len(branch.ledger) for branch in self._branches):
                 for branch, queue in zip(self._branches, self.queues, strict=True):
-                    found = await patience(lambda: depths(branch.client, queue.keys))  # noqa: B023
-                    if found.ready or found.due:
+                    found = await patience(partial(self._depths, branch, queue))
+                    if found is None or found.ready or found.due:
                         break
                 else:
                     return
             with anyio.move_on_after(pause):
                 await self._stopped.wait()
             pause = min(pause * 2, _LONGEST_LOOK)
+
+    async def _depths(self, branch: Branch, queue: Queue) -> Depths | None:
+        """Count; ``None`` once the worker has stopped, whose connections are closed and will not come back."""
+        assert self._stopped is not None
+        return None if self._stopped.is_set() else await depths(branch.client, queue.keys)
 
     def statistics(self) -> Statistics:
         """Give the numbers of this moment."""
