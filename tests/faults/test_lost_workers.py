@@ -58,6 +58,33 @@ async def test_a_job_that_kills_its_process_ends_as_a_dead_letter_and_takes_nobo
     assert (letter["n"], letter["reason"], letter["lost"]) == (b"poison", b"stalled", b"3")
 
 
+async def test_a_worker_that_slept_through_its_lease_learns_what_it_lost(
+    queue: Queue, fleet: Fleet, view: View
+) -> None:
+    """The outcomes that it has when it wakes change nothing: a failure makes no retry, a success no second ack."""
+    async with queue:
+        zombie = await fleet.start(concurrency=5, lease=1)
+        await queue.enqueue("work", {"number": 1, "seconds": 60})
+        await queue.enqueue("work", {"number": 2, "seconds": 0.5})
+        await queue.enqueue("fail", {"number": 3, "seconds": 0.5})
+        await fleet.until(lambda: len(fleet.runs()) == 3)
+        fleet.signal(zombie, signal.SIGSTOP)  # at once: a program's start may take longer than the short jobs
+        rival = await fleet.start(concurrency=5, lease=1, drain_timeout=0)
+        await fleet.until(lambda: len(fleet.runs(rival)) == 3)
+        fleet.signal(zombie, signal.SIGCONT)
+        await fleet.until(lambda: fleet.of("cancelled", zombie) and len(fleet.of("ended", rival)) == 2)
+        assert fleet.of("cancelled", zombie)[0]["cut"] == "lost"
+        assert fleet.logged("is not ours any more", zombie)
+        await fleet.leave()
+        [left] = fleet.of("left", zombie)
+        assert left["lost"] + left["late"] == 3
+        assert left["retried"] == left["dead"] == left["done"] == 0
+    assert fleet.runs() == {1: 2, 2: 2, 3: 2}
+    assert view.stored == 1, "the long one, handed back by the rival"
+    assert [letter["lost"] for letter in view.letters()] == [b"1"], "the rival's failure"
+    assert view.delayed == 0
+
+
 async def test_a_healthy_job_longer_than_every_limit_runs_once(
     queue: Queue, view: View, monkeypatch: pytest.MonkeyPatch
 ) -> None:
