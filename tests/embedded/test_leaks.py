@@ -83,7 +83,8 @@ def errors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     ended = subprocess.run(
         [*command, "-c", ROOT / "pyproject.toml", "--rootdir", ROOT, "-p", "tests.conftest", file],
         cwd=ROOT,
-        env={**os.environ, "COLUMNS": "1000"},
+        # not the outer session's options: they may name settings of a plugin that is off here
+        env={**os.environ, "COLUMNS": "1000", "PYTEST_ADDOPTS": ""},
         capture_output=True,
         text=True,
         check=False,
