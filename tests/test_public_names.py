@@ -14,6 +14,7 @@ import anyq
 DOCS = Path(__file__).parent.parent / "docs"
 
 PUBLIC = """
+    RunOptions TaskOptions JobOptions
     Queue Task AsyncTask PlainTask Call JobHandle Job Worker Statistics Health serve current_job
     Backoff Limits Retention
     AnyQError NotOpen PayloadRefused QueueFull ResultsDisabled

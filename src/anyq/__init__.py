@@ -32,6 +32,7 @@ from .errors import (
     WorkerCrashed,
 )
 from .handles import JobHandle
+from .options import JobOptions, RunOptions, TaskOptions
 from .queue import Queue
 from .serve import serve
 from .settings import Backoff, Limits, Retention
@@ -50,6 +51,7 @@ __all__ = [
     "Job",
     "JobFailed",
     "JobHandle",
+    "JobOptions",
     "Limits",
     "NotOpen",
     "PayloadRefused",
@@ -61,9 +63,11 @@ __all__ = [
     "ResultsDisabled",
     "Retention",
     "RetryLater",
+    "RunOptions",
     "ServerNotFound",
     "Statistics",
     "Task",
+    "TaskOptions",
     "Unrecoverable",
     "Worker",
     "WorkerCrashed",
@@ -71,7 +75,12 @@ __all__ = [
     "serve",
 ]
 
-# In tracebacks, in the docs and in a repr a public name is the package's: where its file lies is nobody's business.
-for _name in __all__:
-    globals()[_name].__module__ = __name__
-del _name
+
+def _introduce() -> None:
+    """In tracebacks, in the docs and in a repr a public name is the package's: where its file lies is nobody's business."""
+    for name in __all__:
+        globals()[name].__module__ = __name__
+
+
+_introduce()
+del _introduce

@@ -12,9 +12,8 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import datetime
 from types import TracebackType
-from typing import Any, ParamSpec, Protocol, Self, TypeVar, cast, overload
+from typing import Any, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, overload
 
 import anyio
 import attrs
@@ -35,8 +34,9 @@ from ._session import Session, open_session
 from ._store.publish import Addition
 from .errors import NotOpen, PayloadRefused
 from .handles import JobHandle
+from .options import TASK_OPTIONS, JobOptions, Options, TaskOptions, known, policy_of
 from .settings import Backoff, Duration, Limits, Retention, at_least, name, optional_seconds
-from .tasks import NO_OPTIONS, AsyncTask, Options, PlainTask, Task
+from .tasks import AsyncTask, PlainTask, Task
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -128,7 +128,7 @@ class Queue:
         self._credentials = credential_provider
         self._place(os.environ.get("ANYQ_URL", DEFAULT_URL) if url is None else url, _name("prefix", prefix))
         self.policy: Policy = policy_of(
-            attempts=attempts, backoff=backoff, timeout=timeout, result_ttl=result_ttl
+            {"attempts": attempts, "backoff": backoff, "timeout": timeout, "result_ttl": result_ttl}
         )
         self.max_length: int | None = None if max_length is None else at_least("max_length", max_length, 1)
         self.limits: Limits = limits or Limits()
@@ -142,60 +142,19 @@ class Queue:
 
     @overload
     def task(  # type: ignore[overload-overlap]  # as in `TaskDecorator`
-        self,
-        function: Callable[P, Coroutine[Any, Any, R]],
-        /,
-        *,
-        name: str | None = None,
-        attempts: int | None = None,
-        backoff: Backoff | None = None,
-        timeout: Duration | None = None,
-        result_ttl: Duration | None = None,
+        self, function: Callable[P, Coroutine[Any, Any, R]], /, **options: Unpack[TaskOptions]
     ) -> AsyncTask[P, R]: ...
     @overload
-    def task(
-        self,
-        function: Callable[P, R],
-        /,
-        *,
-        name: str | None = None,
-        attempts: int | None = None,
-        backoff: Backoff | None = None,
-        timeout: Duration | None = None,
-        result_ttl: Duration | None = None,
-    ) -> PlainTask[P, R]: ...
+    def task(self, function: Callable[P, R], /, **options: Unpack[TaskOptions]) -> PlainTask[P, R]: ...
     @overload
-    def task(
-        self,
-        /,
-        *,
-        name: str | None = None,
-        attempts: int | None = None,
-        backoff: Backoff | None = None,
-        timeout: Duration | None = None,
-        result_ttl: Duration | None = None,
-    ) -> TaskDecorator: ...
+    def task(self, /, **options: Unpack[TaskOptions]) -> TaskDecorator: ...
 
-    def task(
-        self,
-        function: Callable[..., Any] | None = None,
-        /,
-        *,
-        name: str | None = None,
-        attempts: int | None = None,
-        backoff: Backoff | None = None,
-        timeout: Duration | None = None,
-        result_ttl: Duration | None = None,
-    ) -> Any:
+    def task(self, function: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]) -> Any:
         """Make a function a task of this queue; a decorator, with or without arguments.
 
         Args:
             function: An ``async def``, or a plain ``def``, which runs in a thread.
-            name: The task's name; the function's name if left out.
-            attempts: Runs in total; the queue's setting if left out.
-            backoff: The wait before each retry; the queue's setting if left out.
-            timeout: Seconds that a run may take; the queue's setting if left out.
-            result_ttl: Seconds for which the result is kept; the queue's setting if left out.
+            **options: How the task's jobs run: see `TaskOptions`. What is left out is the queue's setting.
 
         Raises:
             ValueError: Another function has this name already, or a setting is wrong.
@@ -205,9 +164,8 @@ class Queue:
             >>> @queue.task(attempts=5, timeout=30)
             ... async def welcome(to: str, name: str = "you") -> None: ...
         """
-        policy = policy_of(
-            attempts=attempts, backoff=backoff, timeout=timeout, result_ttl=result_ttl, base=self.policy
-        )
+        known("a task", options, TASK_OPTIONS)
+        name, policy = options.get("name"), policy_of(options, self.policy)
 
         def register(function: Callable[..., Any]) -> Task[Any, Any]:
             if not callable(function):
@@ -244,33 +202,13 @@ class Queue:
 
     # -- producing ------------------------------------------------------------------------------------------------
 
-    async def enqueue(
-        self,
-        name: str,
-        payload: Any = None,
-        *,
-        id: str | None = None,
-        delay: Duration | None = None,
-        at: datetime | None = None,
-        attempts: int | None = None,
-        backoff: Backoff | None = None,
-        timeout: Duration | None = None,
-        result_ttl: Duration | None = None,
-        wait: bool = True,
-    ) -> JobHandle[Any]:
+    async def enqueue(self, name: str, payload: Any = None, **options: Unpack[JobOptions]) -> JobHandle[Any]:
         """Enqueue a job by the task's name, from a program that does not have the function.
 
         Args:
             name: The task's name; ``""`` makes a job without one, for a fallback.
             payload: The arguments by name. (Any value, for a fallback.)
-            id: As for `Task.options`, like all that follow.
-            delay: Seconds until the job is due.
-            at: The moment it is due, an aware ``datetime``.
-            attempts: Runs in total.
-            backoff: The wait before each retry.
-            timeout: Seconds that a run may take.
-            result_ttl: Seconds for which the result is kept.
-            wait: Wait for room under ``max_length``; ``False`` raises `QueueFull`.
+            **options: What the job asks for: see `JobOptions`.
 
         Returns:
             A handle on the job, once Redis has it.
@@ -284,49 +222,21 @@ class Queue:
         Example:
             >>> await queue.enqueue("welcome", {"to": "ada@example.com"}, delay=60)
         """
-        options = Options.of(
-            id=id,
-            delay=delay,
-            at=at,
-            attempts=attempts,
-            backoff=backoff,
-            timeout=timeout,
-            result_ttl=result_ttl,
-            wait=wait,
-        )
-        payload = {} if payload is None else payload
-        [handle] = await self.add(
-            _task_name(name), [payload], options, keeps=True if result_ttl is not None else None
-        )
+        [handle] = await self._enqueue(name, [{} if payload is None else payload], options)
         return handle
 
     async def enqueue_many(
-        self,
-        name: str,
-        payloads: Iterable[Any],
-        *,
-        delay: Duration | None = None,
-        at: datetime | None = None,
-        attempts: int | None = None,
-        backoff: Backoff | None = None,
-        timeout: Duration | None = None,
-        result_ttl: Duration | None = None,
-        wait: bool = True,
+        self, name: str, payloads: Iterable[Any], **options: Unpack[JobOptions]
     ) -> list[JobHandle[Any]]:
         """Enqueue many jobs by the task's name, a thousand in one round trip.
 
         Args:
             name: The task's name.
             payloads: The arguments by name, for each job.
-            delay: As for `enqueue`, like all that follow; they hold for every job.
-            at: The moment they are due, an aware ``datetime``.
-            attempts: Runs in total.
-            backoff: The wait before each retry.
-            timeout: Seconds that a run may take.
-            result_ttl: Seconds for which results are kept.
-            wait: Wait for room under ``max_length``; ``False`` raises `QueueFull`.
+            **options: What each of the jobs asks for: see `JobOptions`.
 
         Raises:
+            ValueError: The options name an ``id``, which belongs to one job.
             Exception: As `Task.enqueue_many` does.
 
         Safe to cancel: what was sent before stays, in whole batches of a thousand.
@@ -334,18 +244,13 @@ class Queue:
         Example:
             >>> await queue.enqueue_many("welcome", [{"to": "ada@example.com"}, {"to": "alan@example.com"}])
         """
-        options = Options.of(
-            delay=delay,
-            at=at,
-            attempts=attempts,
-            backoff=backoff,
-            timeout=timeout,
-            result_ttl=result_ttl,
-            wait=wait,
-        )
-        return await self.add(
-            _task_name(name), list(payloads), options, keeps=True if result_ttl is not None else None
-        )
+        return await self._enqueue(name, list(payloads), options)
+
+    async def _enqueue(self, name: str, payloads: Sequence[Any], given: JobOptions) -> list[JobHandle[Any]]:
+        options = Options.of(given)
+        # Without the function nobody knows whether the task keeps results, unless the call says so.
+        keeps = True if options.result_ttl is not None else None
+        return await self.add(_task_name(name), payloads, options, keeps=keeps)
 
     def job(self, id: str) -> JobHandle[Any]:
         """Give a handle on a job by its id, to wait for its result; nothing is asked of Redis.
@@ -529,33 +434,6 @@ class Queue:
         return f"<Queue {self.name!r} at {self.url}, {len(self.runnables)} tasks>"
 
 
-def policy_of(
-    *,
-    attempts: int | None,
-    backoff: Backoff | None,
-    timeout: Duration | None,
-    result_ttl: Duration | None,
-    base: Policy | None = None,
-) -> Policy:
-    """Check settings of runs, and fill what is left out from ``base``."""
-    if backoff is not None and not isinstance(backoff, Backoff):
-        raise TypeError(f"backoff must be a Backoff, such as Backoff.fixed(5), not {backoff!r}")
-    given = Policy(
-        attempts=None if attempts is None else at_least("attempts", attempts, 1),
-        backoff=backoff,
-        timeout=optional_seconds("timeout", timeout),
-        result_ttl=optional_seconds("result_ttl", result_ttl),
-    )
-    if base is None:
-        return given
-    return Policy(
-        attempts=given.attempts or base.attempts,
-        backoff=given.backoff or base.backoff,
-        timeout=given.timeout or base.timeout,
-        result_ttl=given.result_ttl or base.result_ttl,
-    )
-
-
 def _name(what: str, value: object) -> str:
     return name(what, value)
 
@@ -570,4 +448,4 @@ def _origin(function: Callable[..., Any]) -> tuple[Any, Any]:
     return getattr(inner, "__module__", None), getattr(inner, "__qualname__", None)
 
 
-__all__ = ["NO_OPTIONS", "Queue", "TaskDecorator"]
+__all__ = ["Queue", "TaskDecorator"]

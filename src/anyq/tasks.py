@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack, cast
 
 import attrs
 
-from ._core.job import NO_EXTRAS, NO_OVERRIDE, Extras, Override
 from ._core.runnable import Runnable
 from .handles import JobHandle
-from .settings import Backoff, Duration, at_least, moment, name, optional_seconds, seconds
+from .options import NO_OPTIONS, JobOptions, Options
+from .settings import Duration
 
 if TYPE_CHECKING:
     from .queue import Queue
@@ -27,66 +26,6 @@ R_co = TypeVar("R_co", covariant=True)
 
 #: Seconds for which the result of a `Task.call` is kept for its caller.
 _CALL_RESULT_TTL = 300.0
-
-
-@attrs.frozen(kw_only=True)
-class Options:
-    """What one call asks for; validated at the door."""
-
-    id: str | None = None
-    delay_ms: int | None = None
-    due_ms: int | None = None
-    attempts: int | None = None
-    backoff: Backoff | None = None
-    timeout: float | None = None
-    result_ttl: float | None = None
-    wait: bool = True
-    override: Override = NO_OVERRIDE
-    extras: Extras = NO_EXTRAS
-
-    @staticmethod
-    def of(
-        *,
-        id: str | None = None,
-        delay: Duration | None = None,
-        at: datetime | None = None,
-        attempts: int | None = None,
-        backoff: Backoff | None = None,
-        timeout: Duration | None = None,
-        result_ttl: Duration | None = None,
-        wait: bool = True,
-    ) -> Options:
-        """Check options and write down what they mean for the envelope."""
-        if delay is not None and at is not None:
-            raise ValueError(f"delay and at exclude each other, and both were given: {delay!r} and {at!r}")
-        if backoff is not None and not isinstance(backoff, Backoff):
-            raise TypeError(f"backoff must be a Backoff, such as Backoff.fixed(5), not {backoff!r}")
-        if backoff is not None and backoff.function is not None:
-            raise ValueError("a Backoff.of function cannot travel with a job: set it on the task")
-        run_timeout = optional_seconds("timeout", timeout)
-        ttl = optional_seconds("result_ttl", result_ttl)
-        runs = None if attempts is None else at_least("attempts", attempts, 1)
-        wait_ms = None if delay is None else round(seconds("delay", delay) * 1000)
-        if wait_ms is not None and wait_ms >= 2**53:  # what Redis's scripts can count
-            raise ValueError(f"delay must be at most {2**53 // 1000} seconds, not {delay!r}")
-        jitter = backoff is not None and backoff.jitter
-        return Options(
-            id=None if id is None else name("id", id),
-            delay_ms=wait_ms or None,
-            due_ms=None if at is None else moment("at", at),
-            attempts=runs,
-            backoff=backoff,
-            timeout=run_timeout,
-            result_ttl=ttl,
-            wait=bool(wait),
-            override=NO_OVERRIDE if runs is None and backoff is None else Override(runs, backoff),
-            extras=NO_EXTRAS
-            if run_timeout is None and ttl is None and not jitter
-            else Extras(run_timeout, ttl, 0.0, jitter),
-        )
-
-
-NO_OPTIONS = Options()
 
 
 @attrs.frozen
@@ -130,30 +69,11 @@ class Task(Generic[P, R]):
         """Call the function itself, here and now; nothing is enqueued."""
         return self.function(*args, **kwargs)
 
-    def options(
-        self,
-        *,
-        id: str | None = None,
-        delay: Duration | None = None,
-        at: datetime | None = None,
-        attempts: int | None = None,
-        backoff: Backoff | None = None,
-        timeout: Duration | None = None,
-        result_ttl: Duration | None = None,
-        wait: bool = True,
-    ) -> Self:
+    def options(self, **options: Unpack[JobOptions]) -> Self:
         """Give this task with other settings for the calls made through it.
 
         Args:
-            id: The job's id, chosen by you: enqueuing it again adds nothing while the id is remembered
-                (``Retention.ids``), and the handle says so (``handle.new``).
-            delay: Seconds until the job is due, by the server's clock.
-            at: The moment it is due, an aware ``datetime``.
-            attempts: Runs in total.
-            backoff: The wait before each retry.
-            timeout: Seconds that a run may take.
-            result_ttl: Seconds for which the result (or the failure) is kept for `JobHandle.result`.
-            wait: When the queue holds ``max_length`` jobs, wait for room; ``False`` raises `QueueFull`.
+            **options: What the jobs ask for: see `JobOptions`.
 
         Raises:
             ValueError, TypeError: A setting is wrong; the message names it, its value and what is allowed.
@@ -161,17 +81,7 @@ class Task(Generic[P, R]):
         Example:
             >>> handle = await welcome.options(delay=60, id="welcome:ada").enqueue("ada@example.com")
         """
-        options = Options.of(
-            id=id,
-            delay=delay,
-            at=at,
-            attempts=attempts,
-            backoff=backoff,
-            timeout=timeout,
-            result_ttl=result_ttl,
-            wait=wait,
-        )
-        return type(self)(self.queue, self._runnable, options)
+        return type(self)(self.queue, self._runnable, Options.of(options))
 
     def bind(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
         """Check arguments against the signature and keep them, for `enqueue_many`.

@@ -49,7 +49,8 @@ from ._store.fitness import misfits
 from ._store.inspect import Depths, depths
 from .errors import AnyQError, RedisUnavailable, WorkerCrashed
 from .metrics.sink import NoSink, Sink
-from .queue import Queue, policy_of
+from .options import policy_of
+from .queue import Queue
 from .settings import Backoff, Duration, at_least, optional_seconds, seconds
 from .vitals import Health, Statistics
 
@@ -136,10 +137,7 @@ class Worker:
             raise ValueError(f"lease must be at least 1 second, not {lease!r}: four heartbeats fall into it")
         self.drain_timeout: float = seconds("drain_timeout", drain_timeout)
         self._policy = policy_of(
-            attempts=at_least("attempts", attempts, 1),
-            backoff=backoff or Backoff.exponential(),
-            timeout=None,
-            result_ttl=None,
+            {"attempts": at_least("attempts", attempts, 1), "backoff": backoff or Backoff.exponential()}
         )
         self._events = bool(events)
         self._metrics = None if metrics is None or isinstance(metrics, NoSink) else metrics

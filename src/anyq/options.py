@@ -1,0 +1,154 @@
+"""What a caller can ask for: the options of tasks and of single jobs, each listed once.
+
+Rule of this file: an option stands in one of the typed maps below, is checked in `Options.of` or `policy_of`, and is
+passed on under its name everywhere else (``**options: Unpack[JobOptions]``), so that type checkers know it at every
+call and nobody repeats the list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any, TypedDict, cast
+
+import attrs
+
+from ._core.job import NO_EXTRAS, NO_OVERRIDE, Extras, Override
+from ._core.runnable import Policy
+from .settings import Backoff, Duration, at_least, moment, name, optional_seconds, seconds
+
+
+class RunOptions(TypedDict, total=False):
+    """How jobs run: what a queue, a task and a single job can all say, the nearest to the job being heard.
+
+    Attributes:
+        attempts: Runs in total, at least 1.
+        backoff: The wait before each retry.
+        timeout: Seconds that a run may take.
+        result_ttl: Seconds for which the result (or the failure) is kept for `JobHandle.result`.
+    """
+
+    attempts: int | None
+    backoff: Backoff | None
+    timeout: Duration | None
+    result_ttl: Duration | None
+
+
+class TaskOptions(RunOptions, total=False):
+    """What `Queue.task` takes besides the function: how the task's jobs run, and those of `RunOptions`.
+
+    Attributes:
+        name: The task's name; the function's name if left out.
+    """
+
+    name: str | None
+
+
+class JobOptions(RunOptions, total=False):
+    """What one job asks for, of `Task.options`, `Queue.enqueue` or `Queue.enqueue_many`: these, and those of `RunOptions`.
+
+    Attributes:
+        id: The job's id, chosen by you: enqueuing it again adds nothing while the id is remembered
+            (``Retention.ids``), and the handle says so (``handle.new``).
+        delay: Seconds until the job is due, by the server's clock.
+        at: The moment it is due, an aware ``datetime``; instead of ``delay``.
+        wait: When the queue holds ``max_length`` jobs, wait for room (the default); ``False`` raises `QueueFull`.
+    """
+
+    id: str | None
+    delay: Duration | None
+    at: datetime | None
+    wait: bool
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """What one call asks for, checked, and what that means for the envelope.
+
+    Attributes:
+        id: The chosen id.
+        delay_ms: Milliseconds to wait.
+        due_ms: The epoch millisecond it is due, instead.
+        wait: Whether to wait for room.
+        result_ttl: Seconds for which the result is kept.
+        override: What travels in the envelope, for every program.
+        extras: What travels behind it, for AnyQ.
+    """
+
+    id: str | None = None
+    delay_ms: int | None = None
+    due_ms: int | None = None
+    wait: bool = True
+    result_ttl: float | None = None
+    override: Override = NO_OVERRIDE
+    extras: Extras = NO_EXTRAS
+
+    @staticmethod
+    def of(given: JobOptions) -> Options:
+        """Check options and write down what they mean for the envelope."""
+        if not given:
+            return NO_OPTIONS
+        known("a job", given, _JOB)
+        asked: Mapping[str, Any] = cast("Any", given)
+        delay, at, backoff = given.get("delay"), given.get("at"), asked.get("backoff")
+        if delay is not None and at is not None:
+            raise ValueError(f"delay and at exclude each other, and both were given: {delay!r} and {at!r}")
+        policy = policy_of(given)
+        if policy.backoff is not None and policy.backoff.function is not None:
+            raise ValueError("a Backoff.of function cannot travel with a job: set it on the task")
+        job_id = given.get("id")
+        wait_ms = None if delay is None else round(seconds("delay", delay) * 1000)
+        if wait_ms is not None and wait_ms >= 2**53:  # what Redis's scripts can count
+            raise ValueError(f"delay must be at most {2**53 // 1000} seconds, not {delay!r}")
+        extras = Extras(
+            timeout=policy.timeout,
+            result_ttl=policy.result_ttl,
+            full_jitter=policy.backoff is not None and policy.backoff.jitter,
+        )
+        return Options(
+            id=None if job_id is None else name("id", job_id),
+            delay_ms=wait_ms or None,
+            due_ms=None if at is None else moment("at", at),
+            wait=bool(given.get("wait", True)),
+            result_ttl=policy.result_ttl,
+            override=NO_OVERRIDE
+            if policy.attempts is None and backoff is None
+            else Override(policy.attempts, policy.backoff),
+            extras=NO_EXTRAS if extras == NO_EXTRAS else extras,
+        )
+
+
+NO_OPTIONS = Options()
+
+
+def policy_of(given: RunOptions, base: Policy | None = None) -> Policy:
+    """Check how jobs are to run, and fill what is left out from ``base``."""
+    asked: Mapping[str, Any] = cast("Any", given)
+    attempts, backoff = asked.get("attempts"), asked.get("backoff")
+    if backoff is not None and not isinstance(backoff, Backoff):
+        raise TypeError(f"backoff must be a Backoff, such as Backoff.fixed(5), not {backoff!r}")
+    policy = Policy(
+        attempts=None if attempts is None else at_least("attempts", attempts, 1),
+        backoff=backoff,
+        timeout=optional_seconds("timeout", asked.get("timeout")),
+        result_ttl=optional_seconds("result_ttl", asked.get("result_ttl")),
+    )
+    if base is None:
+        return policy
+    return Policy(
+        attempts=policy.attempts or base.attempts,
+        backoff=policy.backoff or base.backoff,
+        timeout=policy.timeout or base.timeout,
+        result_ttl=policy.result_ttl or base.result_ttl,
+    )
+
+
+def known(whose: str, given: Collection[str], names: Collection[str]) -> None:
+    """Refuse an option that does not exist, and say which do."""
+    for option in given:
+        if option not in names:
+            raise TypeError(f"{whose} has no option {option!r}; there are: {', '.join(sorted(names))}")
+
+
+_JOB = JobOptions.__required_keys__ | JobOptions.__optional_keys__
+TASK_OPTIONS = TaskOptions.__required_keys__ | TaskOptions.__optional_keys__
