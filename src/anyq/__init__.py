@@ -77,7 +77,7 @@ __all__ = [
 
 
 def _introduce() -> None:
-    """In tracebacks, in the docs and in a repr a public name is the package's: where its file lies is nobody's business."""
+    """Make public names the package's, in tracebacks, docs and reprs: where a file lies is nobody's business."""
     for name in __all__:
         globals()[name].__module__ = __name__
 

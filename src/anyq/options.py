@@ -45,7 +45,7 @@ class TaskOptions(RunOptions, total=False):
 
 
 class JobOptions(RunOptions, total=False):
-    """What one job asks for, of `Task.options`, `Queue.enqueue` or `Queue.enqueue_many`: these, and those of `RunOptions`.
+    """What one job asks for, in `Task.options`, `Queue.enqueue`, `Queue.enqueue_many`: these, and `RunOptions`.
 
     Attributes:
         id: The job's id, chosen by you: enqueuing it again adds nothing while the id is remembered
