@@ -17,6 +17,9 @@ nox.options.sessions = ["tests", "lint", "types"]
 PYTHONS = ["3.11", "3.12", "3.13"]
 ROOT = Path(__file__).parent
 
+#: Most tests wait rather than compute: more processes than cores. A later `-n 0` wins.
+PARALLEL = ["-n", "4"]
+
 #: The suites that must pass on every server of the matrix; the others see none, or choose their own.
 SERVER_SUITES = ["tests/redis", "tests/store", "tests/worker"]
 
@@ -25,7 +28,7 @@ SERVER_SUITES = ["tests/redis", "tests/store", "tests/worker"]
 def tests(session: nox.Session) -> None:
     """The whole suite, on a server that it starts itself. Arguments go to pytest."""
     session.install("-e", ".[test]")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *PARALLEL, *session.posargs)
 
 
 @nox.session
@@ -68,7 +71,7 @@ def floors(session: nox.Session) -> None:
     extras = project["optional-dependencies"]
     bounds = [*project["dependencies"], *extras["trio"], *extras["embedded"], *extras["cli"]]
     session.install("-e", ".[test]", *(bound.split(",")[0].replace(">=", "==") for bound in bounds))
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *PARALLEL, *session.posargs)
 
 
 @nox.session
@@ -80,7 +83,7 @@ def matrix(session: nox.Session) -> None:
     for server in sorted(path for path in folder.iterdir() if path.is_file() and os.access(path, os.X_OK)):
         session.log(f"on {server.name}")
         try:
-            session.run("pytest", "--server", str(server), *SERVER_SUITES, *arguments)
+            session.run("pytest", *PARALLEL, "--server", str(server), *SERVER_SUITES, *arguments)
         except CommandFailed:  # go on: the answer is which servers fail, not only the first
             failed.append(server.name)
     if failed:
@@ -106,7 +109,7 @@ def interop(session: nox.Session) -> None:
 def nightly(session: nox.Session) -> None:
     """The whole suite on asyncio's other loops: uvloop, and eager tasks (from Python 3.12)."""
     session.install("-e", ".[test]", "uvloop")
-    session.run("pytest", "--loop", "asyncio+uvloop", "--loop", "asyncio+eager", *session.posargs)
+    session.run("pytest", *PARALLEL, "--loop", "asyncio+uvloop", "--loop", "asyncio+eager", *session.posargs)
 
 
 def _servers(session: nox.Session) -> tuple[Path, list[str]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests.support.inner import outside_of_pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -83,8 +83,7 @@ def errors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     ended = subprocess.run(
         [*command, "-c", ROOT / "pyproject.toml", "--rootdir", ROOT, "-p", "tests.conftest", file],
         cwd=ROOT,
-        # not the outer session's options: they may name settings of a plugin that is off here
-        env={**os.environ, "COLUMNS": "1000", "PYTEST_ADDOPTS": ""},
+        env={**outside_of_pytest(), "COLUMNS": "1000"},
         capture_output=True,
         text=True,
         check=False,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests.support.inner import outside_of_pytest
 
 PROGRAM = """
 from anyq import Queue
@@ -84,7 +84,7 @@ def test_a_user_s_tests_run_on_the_private_server(tmp_path: Path, kind: str, pas
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-W", "error", *plugins],
         cwd=tmp_path,
-        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        env={**outside_of_pytest(), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         check=False,
