@@ -54,7 +54,10 @@ async def drop_replies(proxy: FaultProxy) -> None:
 
 
 async def split(proxy: FaultProxy) -> None:
+    """Byte by byte; not all of them, for each is several turns of the loop that the worker shares with the proxy."""
     proxy.split(1)
+    await proxy.until(lambda proxy: min(proxy.up.pieces, proxy.down.pieces) >= 2000)
+    proxy.heal()
 
 
 async def garbage(proxy: FaultProxy) -> None:

@@ -21,6 +21,7 @@ from anyq.errors import RedisUnavailable, WorkerCrashed
 pytestmark = pytest.mark.anyio
 
 JOBS = 60
+KILLS = 5  # of all connections, each time that the worker has some again
 HANDED = {
     "done": 1,
     "failed": 2,
@@ -60,7 +61,7 @@ async def without_scripts(server: Server) -> None:
 
 
 async def without_connections(server: Server) -> None:
-    for _ in range(5):
+    for _ in range(KILLS):
         for kind in ("normal", "pubsub"):
             server.command("CLIENT", "KILL", "TYPE", kind)
         await until(server.clients)
@@ -147,7 +148,8 @@ async def test_the_worker_goes_on_and_every_job_ends_as_it_would_have(
         assert await handles["done"].result(timeout=5) == "done"
     assert ran == HANDED | dict.fromkeys(range(JOBS), 1)
     assert sorted(letter["reason"] for letter in view.letters()) == [b"retries_exhausted", b"unrecoverable"]
-    assert transitions.lost == transitions.back <= 1
+    # Each kill is a loss of its own to a worker that was back before the next one.
+    assert transitions.lost == transitions.back <= (KILLS if fault is without_connections else 1)
     view.assert_nobody_is_left()
 
 

@@ -51,6 +51,9 @@ class Direction:
     mangled: int = 0
     """How often bytes were changed."""
 
+    pieces: int = 0
+    """How many pieces bytes were cut into."""
+
     def __attrs_post_init__(self) -> None:
         self.passable.set()
 
@@ -226,12 +229,17 @@ class FaultProxy:
             changed = way.mangle(data)
             way.mangled += changed != data
             data = changed
-        size = way.chunk or len(data)
-        for start in range(0, len(data), size):
+        start = 0
+        while start < len(data):
             if way.delay:
                 with anyio.move_on_after(way.delay):
                     await anyio.sleep_forever()
+            size = way.chunk or len(data)
             await send(data[start : start + size])
+            start += size
+            if way.chunk:
+                way.pieces += 1
+                self._notice()
 
 
 @asynccontextmanager
