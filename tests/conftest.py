@@ -12,6 +12,7 @@ from tests.support.leaks import no_process_leaks, no_socket_leaks, no_thread_lea
 from tests.support.leaks import (
     no_task_is_left_behind as no_task_is_left_behind,
 )  # a fixture, found by its name here
+from tests.support.loops import DEFAULT, LOOPS
 from tests.support.servers import Server
 
 from anyq.embedded import find_program
@@ -25,9 +26,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="PATH",
         help="run against this server program (repeatable); without it the one that embedded:// would use",
     )
+    parser.addoption(
+        "--loop",
+        action="append",
+        default=[],
+        choices=sorted(LOOPS),
+        help=f"run on this event loop (repeatable); without it on {' and '.join(DEFAULT)}",
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "anyio_backend" in metafunc.fixturenames and not _chooses_its_loop(metafunc):
+        loops = metafunc.config.getoption("--loop") or DEFAULT
+        metafunc.parametrize("anyio_backend", [LOOPS[loop] for loop in loops], ids=loops, indirect=True)
     programs = metafunc.config.getoption("--server")
     if programs and "server_program" in metafunc.fixturenames:
         metafunc.parametrize(
@@ -39,11 +50,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         )
 
 
-@pytest.fixture(
-    params=[pytest.param(("asyncio", {"debug": True}), id="asyncio"), pytest.param(("trio", {}), id="trio")]
-)
+def _chooses_its_loop(metafunc: pytest.Metafunc) -> bool:
+    return any("anyio_backend" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+
+
+@pytest.fixture
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    """Every test marked anyio runs on both, each time in a loop of its own; asyncio in its debug mode."""
+    """Every test marked anyio runs on each of ``--loop``, every time in a loop of its own."""
     return request.param
 
 

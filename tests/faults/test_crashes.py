@@ -11,6 +11,7 @@ import anyio
 import pytest
 import sniffio
 from tests.faults.conftest import AT_ONCE, View, until, working
+from tests.support.loops import LOOPS
 
 from anyq import Queue, Worker
 from anyq._services.acks import AckFlusher
@@ -213,7 +214,7 @@ async def test_a_context_value_that_cannot_be_compared_ends_no_worker(queue: Que
     assert ran == [1, 2]
 
 
-@pytest.mark.parametrize("anyio_backend", [pytest.param(("asyncio", {"debug": True}), id="asyncio")])
+@pytest.mark.parametrize("anyio_backend", [pytest.param(LOOPS["asyncio"], id="asyncio")])
 @pytest.mark.parametrize("how", ["cancel", "cancel twice", "wait_for"])
 async def test_asyncios_own_cancellation_drains_too(queue: Queue, view: View, how: str) -> None:
     began, ended = anyio.Event(), anyio.Event()
