@@ -69,6 +69,11 @@ MUTATIONS = {
     "a batch is not remembered": ("publish", "redis.call('ZADD', KEYS[2], batch, batch)", ""),
     "a delayed batch is not remembered": ("schedule", "redis.call('ZADD', KEYS[3], batch, batch)", ""),
     "an id is taken by a batch, not by a job of it": ("schedule", " .. ':' .. i", ""),
+    "what is delayed cannot be found": (
+        "_delay",
+        "redis.call('SET', index, member",
+        "redis.call('PING', index, member",
+    ),
     "a promoted job stays delayed": ("promote", "redis.call('ZREM', KEYS[1], member)", ""),
     "a result is written by whoever comes": ("complete", "ARGV[i], 1) > 0 then", "ARGV[i], 1) >= 0 then"),
 }
@@ -80,7 +85,11 @@ async def test_a_walk_notices(client: Client, monkeypatch: pytest.MonkeyPatch, m
     name, old, new = MUTATIONS[mutation]
     changed = 0
     for attribute, script in list(vars(scripts).items()):
-        if isinstance(script, Script) and (name in {"_owner", script.name}) and old.encode() in script.body:
+        if (
+            isinstance(script, Script)
+            and (name.startswith("_") or name == script.name)
+            and old.encode() in script.body
+        ):
             body = script.body.replace(old.encode(), new.encode())
             monkeypatch.setattr(scripts, attribute, Script(script.name, body))
             changed += 1

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.support.hands import Table, addition, envelope, member
 
 from anyq._core.codec import delayed_member
 from anyq._core.keys import Keys
 from anyq._redis.client import Client
+from anyq._store import scripts
 from anyq._store.promote import COURTESY_MS
 
 pytestmark = pytest.mark.anyio
@@ -174,6 +177,25 @@ async def test_a_promoted_job_can_be_cancelled_by_its_id_no_longer_but_its_id_st
     assert (await hands.promoting.promote(10)).jobs == [("task", "a")]
     assert await client.call("EXISTS", keys.delayed_member("a")) == 0
     assert await producer.schedule(2, 2, [addition("a", job_id="a")], 0) == [False]
+
+
+async def test_a_job_that_is_delayed_anew_before_its_promoter_tidies_up_keeps_its_index(
+    table: Table, client: Client, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hands = await table.hands(b"anyq-1")
+    await table.producer().schedule(1, 1, [addition("a", delay_ms=0), addition("b", delay_ms=0)], 0)
+    run = client.run
+
+    async def fail_in_between(script: Any, *args: Any) -> Any:
+        if script is scripts.UNINDEX:
+            [a] = [entry for entry in await hands.take() if envelope("a") in entry.fields.values()]
+            assert await hands.settling.retry(a.lane, [(a.id, 60_000, member("a", 1))]) == [1]
+        return await run(script, *args)
+
+    monkeypatch.setattr(client, "run", fail_in_between)
+    assert len((await hands.promoting.promote(10)).jobs) == 2
+    assert await client.call("GET", keys.delayed_member("a")) == member("a", 1)
+    assert await client.call("EXISTS", keys.delayed_member("b")) == 0
 
 
 async def test_two_promoters_move_each_job_once(table: Table, keys: Keys) -> None:

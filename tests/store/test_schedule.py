@@ -89,8 +89,6 @@ async def test_an_id_stays_taken_for_as_long_as_was_asked_for(
     )
     assert 99_000 < await client.call("PTTL", keys.taken_id("now")) <= 100_000
     assert 149_000 < await client.call("PTTL", keys.taken_id("later")) <= 150_000
-    assert 149_000 < await client.call("PTTL", keys.delayed_member("later")) <= 150_000
-    assert await client.call("EXISTS", keys.delayed_member("now")) == 0
 
 
 async def test_an_id_whose_time_is_past_can_be_used_again(table: Table, client: Client, keys: Keys) -> None:
@@ -106,6 +104,23 @@ async def test_an_id_that_chasquimq_took_is_taken(table: Table, client: Client, 
     await client.call("SET", keys.taken_id("a"), "1", "EX", 3600)
     assert await table.producer().schedule(1, 1, [addition("a", job_id="a", delay_ms=1000)], 0) == [False]
     assert await table.delayed() == {}
+
+
+# -- the index --------------------------------------------------------------------------------------------------------
+
+
+async def test_every_delayed_job_is_found_by_its_id_until_long_after_its_time(
+    table: Table, client: Client, keys: Keys
+) -> None:
+    week = 7 * 24 * 3600 * 1000
+    jobs = [addition("made", delay_ms=50_000), addition("chosen", job_id="chosen", delay_ms=50_000)]
+    jobs += [addition("past", due_ms=1), addition("far", due_ms=253_402_300_799_999)]
+    await table.producer().schedule(1, 1, [*jobs, addition("now", job_id="now")], 0)
+    for id in ("made", "chosen", "past", "far"):
+        assert await client.call("GET", keys.delayed_member(id)) == member(id)
+    assert week + 49_000 < await client.call("PTTL", keys.delayed_member("made")) <= week + 50_000
+    assert week - 1000 < await client.call("PTTL", keys.delayed_member("past")) <= week
+    assert await client.call("EXISTS", keys.delayed_member("now")) == 0
 
 
 # -- times ------------------------------------------------------------------------------------------------------------

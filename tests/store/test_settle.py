@@ -120,7 +120,9 @@ async def test_a_zombie_does_not_write_a_result_over_that_of_the_new_owner(
 # -- coming back later ------------------------------------------------------------------------------------------------
 
 
-async def test_a_retry_moves_the_job_to_the_delayed_by_the_servers_clock(table: Table, keys: Keys) -> None:
+async def test_a_retry_moves_the_job_to_the_delayed_by_the_servers_clock(
+    table: Table, client: Client, keys: Keys
+) -> None:
     hands = await table.hands(b"anyq-1")
     await table.add("a")
     (entry,) = await hands.take()
@@ -132,6 +134,7 @@ async def test_a_retry_moves_the_job_to_the_delayed_by_the_servers_clock(table: 
     assert before + 1500 <= due <= after + 1500
     assert await table.entries(keys.stream) == []
     assert await table.pending() == []
+    assert await client.call("GET", keys.delayed_member("a")) == moved, "it can be found by its id"
 
 
 async def test_a_retry_sent_again_changes_nothing(table: Table, keys: Keys) -> None:

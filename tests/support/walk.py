@@ -18,7 +18,7 @@ import pytest
 from redis.exceptions import ResponseError
 from tests.support.hands import Entry, Hands, Table, addition, member
 
-from anyq._core.codec import decode
+from anyq._core.codec import decode, split_member
 from anyq._core.entry import admit
 from anyq._core.job import Job
 from anyq._core.keys import GROUP, Keys
@@ -142,7 +142,9 @@ class Walk:
                 stored[decode(fields[b"d"])[0]] += 1
                 entries.add((lane, entry))
         for one in await self.table.delayed():
-            stored[decode(one[4 + int.from_bytes(one[:4], "little") :])[0]] += 1
+            job_id = decode(split_member(one)[1])[0]
+            stored[job_id] += 1
+            assert await self.client.call("GET", self.keys.delayed_member(job_id)) == one
         letters = Counter(
             decode(fields[b"d"])[0] for fields in await self.table.fields(self.keys.dead_letters)
         )

@@ -20,7 +20,16 @@ from ..settings import Backoff
 from .job import NO_EXTRAS, NO_OVERRIDE, Extras, Job, Override
 from .values import ARRAY, MAP, Undecodable, unpack, unpack_first
 
-__all__ = ["Undecodable", "decode", "delayed_member", "encode", "envelope_id", "recode"]
+__all__ = [
+    "Undecodable",
+    "decode",
+    "delayed_member",
+    "encode",
+    "envelope_id",
+    "member_id",
+    "recode",
+    "split_member",
+]
 
 _pack = msgpack.Packer(use_bin_type=True).pack
 
@@ -38,6 +47,9 @@ _FOREIGN_SPREAD = 0.1
 
 # Whole numbers up to here are the same as floats in every language; what is longer is cut to it (285,000 years).
 _LARGEST: Final = 2**53 - 1
+
+#: Bytes of an envelope in which its id is found.
+_HEAD: Final = 280
 
 _ENVELOPE_NAMES = ("id", "payload", "created_at_ms", "attempt", "retry")
 _RETRY_NAMES = ("max_attempts", "backoff")
@@ -77,6 +89,24 @@ def delayed_member(name: str, envelope: bytes) -> bytes:
     return len(encoded).to_bytes(4, "little") + encoded + envelope
 
 
+def split_member(member: bytes) -> tuple[bytes, bytes]:
+    """Read a member of the delayed set: name and envelope.
+
+    Raises:
+        Undecodable: It has not both.
+    """
+    size = int.from_bytes(member[:4], "little")
+    if len(member) <= 4 + size:
+        raise Undecodable("a delayed job without a name and an envelope")
+    return member[4 : 4 + size], member[4 + size :]
+
+
+def member_id(member: bytes) -> str | None:
+    """Read the id from a member of the delayed set, or give ``None`` if it does not tell."""
+    start = 4 + int.from_bytes(member[:4], "little")
+    return envelope_id(member[start : start + _HEAD])
+
+
 def decode(data: bytes) -> tuple[str, bytes, int, int, Override, Extras]:
     """Read an envelope: id, payload bytes, created ms, failed runs, override, extras.
 
@@ -111,6 +141,7 @@ def decode(data: bytes) -> tuple[str, bytes, int, int, Override, Extras]:
 
 def envelope_id(head: bytes) -> str | None:
     """Read the id from the first bytes of an envelope, or give ``None`` if they do not tell."""
+    head = head[:_HEAD]
     unpacker = msgpack.Unpacker(max_buffer_size=max(len(head), 1))
     unpacker.feed(head)
     try:

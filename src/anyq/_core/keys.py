@@ -87,7 +87,7 @@ class Keys:
         return self._tag + b"dlid:" + job_id.encode()
 
     def delayed_member(self, job_id: str) -> bytes:
-        """The exact member of ``delayed`` that holds the job with this caller-chosen id; chasquimq's name."""
+        """The exact member of ``delayed`` that holds the job with this id; chasquimq's name."""
         return self._tag + b"didx:" + job_id.encode()
 
     def sent(self, producer: bytes) -> bytes:

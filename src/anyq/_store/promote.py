@@ -55,11 +55,11 @@ class Promoting:
             (heads[index].decode("utf-8", "replace"), envelope_id(heads[index + 1]))
             for index in range(0, len(heads), 2)
         ]
-        # The index that lets a delayed job be cancelled by its id has served. Left over by a crash, it runs out by
-        # itself.
+        # Only now are their ids known, and with them the keys of the index that finds delayed jobs; it has served. Left
+        # over by a crash it says nothing, for what is delayed is what lies in `delayed`, and it runs out by itself.
         spent = [self._keys.delayed_member(job_id) for _, job_id in jobs if job_id is not None]
         if spent:
-            await self._client.call(b"DEL", *spent)
+            await self._client.run(scripts.UNINDEX, (self._keys.delayed, *spent), ())
         return Promotion(
             jobs, None if next_ms < 0 else next_ms / 1000, waiting, late_ms / 1000, bool(leads), spoiled
         )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import attrs
 
+from .._core.codec import envelope_id
 from .._core.keys import Keys
 from .._redis.client import Client
 from . import scripts
@@ -35,6 +36,11 @@ class Addition:
     job_id: str | None = None
     delay_ms: int | None = None
     due_ms: int | None = None
+
+    @property
+    def delayed(self) -> bool:
+        """Whether it waits for its time."""
+        return self.delay_ms is not None or self.due_ms is not None
 
     @property
     def plain(self) -> bool:
@@ -92,7 +98,9 @@ class Publishing:
                 args += "", 0
             args += job.name, job.envelope, self._keep if job.job_id is not None else 0
             if job.job_id is not None:
-                keys += self._keys.taken_id(job.job_id), self._keys.delayed_member(job.job_id)
+                keys.append(self._keys.taken_id(job.job_id))
+            if job.delayed:
+                keys.append(self._keys.delayed_member(job.job_id or envelope_id(job.envelope) or ""))
         reply = await self._client.run(scripts.SCHEDULE, keys, args)
         if reply == -1:
             raise Full

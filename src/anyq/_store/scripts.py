@@ -1,4 +1,4 @@
-"""The Lua files, loaded once; those that settle entries have the owner's prologue before them."""
+"""The Lua files, loaded once, each with the prologues before it that it needs."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from .._redis.scripts import Script
 _FOLDER = files("anyq._store").joinpath("lua")
 
 
-def _load(name: str, *, owner_checked: bool = False) -> Script:
-    text = _FOLDER.joinpath(f"{name}.lua").read_text(encoding="utf-8")
-    if owner_checked:
-        text = _FOLDER.joinpath("_owner.lua").read_text(encoding="utf-8") + text
-    return Script(name, text)
+def _load(name: str, *prologues: str) -> Script:
+    return Script(
+        name,
+        "".join(_FOLDER.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in (*prologues, name)),
+    )
 
 
 PUBLISH = _load("publish")
-SCHEDULE = _load("schedule")
+SCHEDULE = _load("schedule", "_delay")
 ACK = _load("ack")
 COMPLETE = _load("complete")
 PROMOTE = _load("promote")
+UNINDEX = _load("unindex")
 DEPART = _load("depart")
 APPEND = _load("append")
 DEPTHS = _load("depths")
-RETRY = _load("retry", owner_checked=True)
-BURY = _load("bury", owner_checked=True)
-HAND_BACK = _load("hand_back", owner_checked=True)
-TAKE_OVER = _load("take_over", owner_checked=True)
-SWEEP = _load("sweep", owner_checked=True)
-RENEW = _load("renew", owner_checked=True)
+RETRY = _load("retry", "_owner", "_delay")
+BURY = _load("bury", "_owner")
+HAND_BACK = _load("hand_back", "_owner")
+TAKE_OVER = _load("take_over", "_owner")
+SWEEP = _load("sweep", "_owner")
+RENEW = _load("renew", "_owner")

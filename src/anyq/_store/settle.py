@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import attrs
 from redis.exceptions import ResponseError
 
+from .._core.codec import member_id
 from .._core.keys import GROUP, Keys
 from .._redis.client import Argument, Client
 from .._redis.scripts import Script
@@ -94,10 +95,12 @@ class Settling:
 
     async def retry(self, lane: bytes, moves: Sequence[tuple[bytes, int, bytes]]) -> list[int]:
         """Move jobs to the delayed set: (entry, milliseconds from now, member); 1 per entry that was still ours."""
+        keys = [lane, self._keys.delayed]
         args: list[Argument] = [GROUP, self._consumer, self._keys.due]
         for move in moves:
+            keys.append(self._keys.delayed_member(member_id(move[2]) or ""))
             args += move
-        return await self._run(scripts.RETRY, (lane, self._keys.delayed), args)
+        return await self._run(scripts.RETRY, keys, args)
 
     async def bury(self, lane: bytes, letters: Sequence[Letter]) -> tuple[list[int], int]:
         """Move jobs to the dead letters; 1 per entry that was still ours, and how many old letters were trimmed."""

@@ -1,5 +1,5 @@
 -- Add jobs that are delayed or have a caller-chosen id, once, however often the batch is sent.
--- KEYS  1 stream   2 delayed   3 sent   then per job with an id: its taken id, its delayed member
+-- KEYS  1 stream   2 delayed   3 sent   then per job: its taken id, if it has an id of its own; its index, if it is delayed
 -- ARGV  1 number of this batch   2 lowest number not yet answered   3 max_length (0: none)   4 seconds to remember
 --       5 token: names this batch in the taken ids (with the place of the job in it)   6 channel to wake promoters
 --       then per job: when ('' now, 'in' milliseconds, 'at' epoch milliseconds), that number, name, envelope,
@@ -28,7 +28,10 @@ for i = FIRST, #ARGV, STEP do
   local when, number, name, envelope, keep = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3], tonumber(ARGV[i + 4])
   local taken, index
   if keep > 0 then
-    taken, index, key = KEYS[key], KEYS[key + 1], key + 2
+    taken, key = KEYS[key], key + 1
+  end
+  if when ~= '' then
+    index, key = KEYS[key], key + 1
   end
   local by = taken and redis.call('GET', taken)
   if by then
@@ -38,7 +41,6 @@ for i = FIRST, #ARGV, STEP do
     reply[#reply + 1] = 1
   else
     local due = when == 'in' and now + number or number
-    local member
     if when == '' then
       if name == '' then
         redis.call('XADD', KEYS[1], '*', 'd', envelope)
@@ -47,13 +49,12 @@ for i = FIRST, #ARGV, STEP do
       end
     else
       local size = #name
-      member = string.char(size % 256, math.floor(size / 256), 0, 0) .. name .. envelope
-      redis.call('ZADD', KEYS[2], string.format('%.0f', due), member)
+      local member = string.char(size % 256, math.floor(size / 256), 0, 0) .. name .. envelope
+      delay(KEYS[2], index, member, due, now)
     end
     if taken then
-      local lasts = keep + (member and math.max(0, due - now) or 0)
+      local lasts = keep + (index and math.max(0, due - now) or 0)
       redis.call('SET', taken, token .. ':' .. i, 'PX', string.format('%.0f', lasts))
-      if member then redis.call('SET', index, member, 'PX', string.format('%.0f', lasts)) end
     end
     reply[#reply + 1] = 1
   end
