@@ -14,6 +14,7 @@ Layers, each importing only from those above it:
 """
 
 from ._core.job import Job
+from ._core.middleware import CallNext, Middleware
 from .context import current_job
 from .errors import (
     AnyQError,
@@ -45,6 +46,7 @@ __all__ = [
     "AsyncTask",
     "Backoff",
     "Call",
+    "CallNext",
     "ConfigurationError",
     "ConnectionLost",
     "Health",
@@ -53,6 +55,7 @@ __all__ = [
     "JobHandle",
     "JobOptions",
     "Limits",
+    "Middleware",
     "NotOpen",
     "PayloadRefused",
     "PlainTask",

@@ -7,13 +7,14 @@ call and nobody repeats the list.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypedDict, cast
 
 import attrs
 
 from ._core.job import NO_EXTRAS, NO_OVERRIDE, Extras, Override
+from ._core.middleware import Middleware
 from ._core.runnable import Policy
 from .settings import Backoff, Duration, at_least, moment, name, optional_seconds, seconds
 
@@ -39,9 +40,15 @@ class TaskOptions(RunOptions, total=False):
 
     Attributes:
         name: The task's name; the function's name if left out.
+        middleware: Coroutine functions of ``(job, call_next)`` around each run, outermost first; inside of the
+            worker's and the queue's.
+        threads: How many runs of this plain function may be in threads at the same time in a worker: threads of its
+            own, beside the worker's ``threads``.
     """
 
     name: str | None
+    middleware: Sequence[Middleware] | None
+    threads: int | None
 
 
 class JobOptions(RunOptions, total=False):

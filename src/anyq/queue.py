@@ -25,6 +25,7 @@ from ._core.codec import encode
 from ._core.ids import IdMaker
 from ._core.job import Job
 from ._core.keys import Keys
+from ._core.middleware import Middleware, checked
 from ._core.runnable import Policy, Runnable
 from ._core.values import pack
 from ._redis.address import Address
@@ -40,6 +41,7 @@ from .tasks import AsyncTask, PlainTask, Task
 
 P = ParamSpec("P")
 R = TypeVar("R")
+M = TypeVar("M", bound=Middleware)
 
 DEFAULT_URL = "redis://localhost:6379/0"
 
@@ -136,6 +138,8 @@ class Queue:
         self._outage_timeout = optional_seconds("outage_timeout", outage_timeout, zero=True)
         self.runnables: dict[str, Runnable] = {}
         self.fallback_runnable: Runnable | None = None
+        self.around: list[Middleware] = []
+        self.watchers: set[Callable[[str], object]] = set()
         self._entered: RunVar[list[_Entered]] = RunVar(f"anyq queue {id(self)}")
 
     # -- tasks ----------------------------------------------------------------------------------------------------
@@ -166,6 +170,9 @@ class Queue:
         """
         known("a task", options, TASK_OPTIONS)
         name, policy = options.get("name"), policy_of(options, self.policy)
+        middleware, threads = checked("middleware", options.get("middleware")), options.get("threads")
+        if threads is not None:
+            at_least("threads", threads, 1)
 
         def register(function: Callable[..., Any]) -> Task[Any, Any]:
             if not callable(function):
@@ -179,7 +186,11 @@ class Queue:
                     f"queue {self.name!r} has a task {task_name!r} already: {known.function!r}; "
                     "give one of them another name"
                 )
-            runnable = self.runnables[task_name] = Runnable.of(task_name, function, policy)
+            runnable = self.runnables[task_name] = Runnable.of(
+                task_name, function, policy, middleware=middleware, threads=threads
+            )
+            for changed in self.watchers:
+                changed(task_name)
             return (AsyncTask if runnable.style == "async" else PlainTask)(self, runnable)
 
         return register if function is None else register(function)
@@ -198,6 +209,25 @@ class Queue:
         if not callable(function):
             raise TypeError(f"a fallback is a function of a Job, not {function!r}")
         self.fallback_runnable = Runnable.of("", function, self.policy, takes_job=True)
+        return function
+
+    def middleware(self, function: M, /) -> M:
+        """Put a coroutine function of ``(job, call_next)`` around each run of this queue's jobs; a decorator.
+
+        A run goes through the worker's middleware first, then the queue's, then the task's, each in the order in which
+        it was given. Register it before a worker starts. See `Middleware`.
+
+        Raises:
+            TypeError: It is no ``async def``.
+
+        Example:
+            >>> @queue.middleware
+            ... async def polite(job: Job, call_next: CallNext) -> Any:
+            ...     result = await call_next({**job.payload, "name": "dear " + job.payload["name"]})
+            ...     return result or "nothing to say"
+        """
+        checked("middleware", (function,))
+        self.around.append(function)
         return function
 
     # -- producing ------------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from . import embedded
 from ._core.job import Job
 from ._core.keys import CONSUMER_PREFIX
+from ._core.middleware import Middleware, checked
 from ._core.runnable import Policy
 from ._redis.client import Client
 from ._redis.tasks import only
@@ -42,6 +43,7 @@ from ._services.counts import Counts
 from ._services.duties import Duties, Duty, Service, begin, within
 from ._services.heartbeat import Heartbeat
 from ._services.patience import Outages, Patience
+from ._services.preparing import Preparing
 from ._services.room import Crew
 from ._services.runners import Runners
 from ._session import Session
@@ -86,6 +88,8 @@ class Worker:
         backoff: The wait before retries where task and queue say nothing.
         events: Write the events stream.
         metrics: A sink of observations (see `anyq.metrics`).
+        middleware: Coroutine functions of ``(job, call_next)`` around each run, outermost first; outside of the queues'
+            and the tasks'.
         unknown_task_grace: Seconds for which a job whose name no task has is parked before it is dead-lettered.
         prefetch: Jobs taken ahead of the runners at most; what is really taken follows their speed.
         max_block: Seconds for which a handler may block the event loop before the worker counts as dead.
@@ -115,6 +119,7 @@ class Worker:
         backoff: Backoff | None = None,
         events: bool = True,
         metrics: Sink | None = None,
+        middleware: Sequence[Middleware] = (),
         unknown_task_grace: Duration = 3600.0,
         prefetch: int | None = None,
         max_block: Duration = 30.0,
@@ -143,6 +148,7 @@ class Worker:
         self._metrics = None if metrics is None or isinstance(metrics, NoSink) else metrics
         if self._metrics is not None and not isinstance(self._metrics, Sink):
             raise TypeError(f"metrics must have observe(observations), and {metrics!r} has not")
+        self._middleware = checked("middleware", middleware)
         self._grace = seconds("unknown_task_grace", unknown_task_grace)
         self._prefetch = (
             max(1000, 2 * self.concurrency) if prefetch is None else at_least("prefetch", prefetch, 0)
@@ -383,6 +389,9 @@ class Worker:
                 revoke=self._runners.revoke,
             )
             self._branches.append(branch)
+            branch.equip(Preparing((*self._middleware, *queue.around)))
+            queue.watchers.add(branch.home.forget)
+            connections.callback(queue.watchers.discard, branch.home.forget)
             await patience(branch.prepare)
             await patience(lambda: _first_beat(heartbeat))  # noqa: B023
             heartbeat.start()

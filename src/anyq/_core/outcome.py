@@ -85,6 +85,20 @@ def _printable(text: str, limit: int) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+class Hopeless(Unrecoverable):
+    """A run that ends its job with a reason of its own.
+
+    Attributes:
+        reason: The reason of the dead letter.
+        error: What went wrong.
+    """
+
+    def __init__(self, reason: str, error: Error) -> None:
+        super().__init__(error.message)
+        self.reason = reason
+        self.error = error
+
+
 @attrs.define
 class Done:
     """The run returned: acknowledge it, and keep its result if somebody asked for it.
@@ -235,6 +249,8 @@ def judge(
     """
     if isinstance(exception, RetryLater):
         return Retry(job, exception.delay, job.attempt - 1)
+    if isinstance(exception, Hopeless):
+        return Dead(job, exception.reason, exception.error)
     error = Error.of(exception)
     if isinstance(exception, Unrecoverable):
         return Dead(job, UNRECOVERABLE, error)

@@ -12,6 +12,10 @@ from typing import Any, Literal, cast
 import attrs
 
 from ..settings import Backoff
+from .middleware import Middleware
+
+#: How a task's function is called: directly, in a thread, or through middleware.
+Style = Literal["async", "thread", "chain"]
 
 
 @attrs.frozen(kw_only=True)
@@ -105,21 +109,38 @@ class Runnable:
     Attributes:
         name: The task's name.
         function: The function.
-        style: ``async`` for a coroutine function, ``thread`` for a plain one.
+        style: ``async`` for a coroutine function, ``thread`` for a plain one; ``chain`` for one that a worker put
+            middleware around.
         parameters: What its payload must fill; ``None`` for a fallback, which takes the job itself.
         exact: The parameters' names, if a payload that has just these fits: the quick check.
         policy: What holds for its runs.
+        middleware: The task's own, outermost first.
+        threads: How many of its runs may be in threads at the same time; ``None`` shares the worker's.
+        limiter: The worker's limiter for those.
+        inner: What the chain calls innermost.
     """
 
     name: str
     function: Callable[..., Any]
-    style: Literal["async", "thread"]
+    style: Style
     parameters: Parameters | None
     exact: frozenset[str] | None
     policy: Policy
+    middleware: tuple[Middleware, ...] = ()
+    threads: int | None = None
+    limiter: Any = None
+    inner: Runnable | None = None
 
     @staticmethod
-    def of(name: str, function: Callable[..., Any], policy: Policy, *, takes_job: bool = False) -> Runnable:
+    def of(
+        name: str,
+        function: Callable[..., Any],
+        policy: Policy,
+        *,
+        takes_job: bool = False,
+        middleware: tuple[Middleware, ...] = (),
+        threads: int | None = None,
+    ) -> Runnable:
         """Prepare a function.
 
         Raises:
@@ -131,12 +152,15 @@ class Runnable:
             )
         # Of an object with ``async def __call__`` only the method tells; of a partial only the partial.
         calls = function, getattr(function, "__call__", None)  # noqa: B004
-        style: Literal["async", "thread"] = (
-            "async" if any(map(inspect.iscoroutinefunction, calls)) else "thread"
-        )
-        if takes_job:
-            return Runnable(name, function, style, None, None, policy)
-        parameters = Parameters.of(function, name)
-        return Runnable(
-            name, function, style, parameters, None if parameters.positional else parameters.names, policy
-        )
+        style: Style = "async" if any(map(inspect.iscoroutinefunction, calls)) else "thread"
+        if threads is not None and style != "thread":
+            raise TypeError(f"task {name!r} is an async def, and threads= is for plain functions")
+        parameters = None if takes_job else Parameters.of(function, name)
+        exact = None if parameters is None or parameters.positional else parameters.names
+        return Runnable(name, function, style, parameters, exact, policy, middleware, threads)
+
+    def misfit(self, payload: Any) -> str | None:
+        """Say why a payload cannot be the arguments, or give ``None`` if it can."""
+        if self.parameters is None or (type(payload) is dict and payload.keys() == self.exact):
+            return None
+        return self.parameters.misfit(payload)

@@ -35,6 +35,7 @@ from .leases import LeaseKeeper
 from .ledger import Ledger
 from .metrics import Metrics
 from .patience import Outages, Patience
+from .preparing import Preparing
 from .promoter import Promoter
 from .reader import Reader
 from .reconciling import Reconciling
@@ -111,7 +112,7 @@ class Branch:
         room = Room(crew, plan.prefetch)
         self.home = Home(
             queue=queue,
-            tasks=plan.tasks,
+            source=plan.tasks,
             fallback=plan.fallback,
             policy=plan.policy,
             limits=plan.limits,
@@ -168,6 +169,14 @@ class Branch:
             ReleaseRelocator(desk, self.outcomes.releases.receive),
         )
         self.relocators: dict[str, Service] = {relocator.service: relocator.run for relocator in relocators}
+
+    def equip(self, prepare: Preparing) -> None:
+        """Make the queue's tasks ready to run here."""
+        home = self.home
+        home.prepare = prepare
+        home.tasks.update({name: prepare(task) for name, task in home.source.items()})
+        if home.fallback is not None:
+            home.fallback = prepare(home.fallback)
 
     async def prepare(self) -> None:
         """Make sure of the group; raises what waiting cannot mend."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import attrs
 
@@ -20,7 +20,9 @@ class Home:
 
     Attributes:
         queue: The queue's name.
-        tasks: The tasks by name.
+        tasks: The tasks by name, ready to run here.
+        source: The queue's tasks by name.
+        prepare: Makes the one of the other.
         fallback: Takes the jobs whose name no task has.
         policy: The queue's and the worker's defaults, complete.
         limits: Bounds on payloads and results.
@@ -34,7 +36,7 @@ class Home:
     """
 
     queue: str
-    tasks: Mapping[str, Runnable]
+    source: Mapping[str, Runnable]
     fallback: Runnable | None
     policy: Policy
     limits: Limits
@@ -44,7 +46,21 @@ class Home:
     room: Room
     ledger: Ledger
     counts: Counts
+    tasks: dict[str, Runnable] = attrs.field(factory=dict[str, Runnable])
+    prepare: Callable[[Runnable], Runnable] = attrs.field(default=lambda task: task)
     unknown: dict[str, int] = attrs.field(factory=dict[str, int])
+
+    def find(self, name: str) -> Runnable | None:
+        """Give the task that was registered under this name while the worker ran, else the fallback."""
+        late = self.source.get(name)
+        if late is None:
+            return self.fallback
+        task = self.tasks[name] = self.prepare(late)
+        return task
+
+    def forget(self, name: str) -> None:
+        """Another function may have this name from now on."""
+        self.tasks.pop(name, None)
 
     def attempts(self, task: Runnable) -> int:
         """Runs in total of a task's jobs."""

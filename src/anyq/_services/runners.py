@@ -30,6 +30,7 @@ from .._core.outcome import (
     Dead,
     Done,
     Error,
+    Hopeless,
     Released,
     Retry,
     given_up,
@@ -200,7 +201,7 @@ class Runners:
             home.room.taken()
             runner.job = job
             began = runner.since = time.monotonic()
-            task = home.tasks.get(job.name) or home.fallback
+            task = home.tasks.get(job.name) or home.find(job.name)
             clean = True
             try:
                 if task is None:
@@ -276,7 +277,9 @@ class Runners:
                     args, kwargs = _arguments(task, job.payload)
                     value = await task.function(*args, **kwargs)
             else:
-                value = await self._in_thread(job, task, runner, timeout)
+                if timeout is not None:
+                    self._start_clock(job, runner, timeout)
+                value = await self._elsewhere(job, task, runner)
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:
@@ -337,7 +340,26 @@ class Runners:
         runner.scope.deadline = anyio.current_time() + timeout
         job.deadline_ms = wall_ms() + round(timeout * 1000)
 
-    async def _in_thread(self, job: Job, task: Runnable, runner: Runner, timeout: float | None) -> Any:
+    async def _elsewhere(self, job: Job, task: Runnable, runner: Runner) -> Any:
+        """Make a run that is no plain call of a coroutine function."""
+        if task.style == "thread":
+            return await self._in_thread(job, task, runner)
+        assert task.inner is not None
+        return await task.function(job, partial(self._innermost, job, task.inner, runner))
+
+    async def _innermost(self, job: Job, task: Runnable, runner: Runner) -> Any:
+        """Call the handler from inside its middleware, which may have changed the payload."""
+        misfit = task.misfit(job.payload)
+        if misfit is not None:
+            raise Hopeless(BAD_PAYLOAD, Error("BadPayload", misfit))
+        if task.style != "async":
+            return await self._elsewhere(job, task, runner)
+        if task.parameters is None:
+            return await task.function(job)
+        args, kwargs = _arguments(task, job.payload)
+        return await task.function(*args, **kwargs)
+
+    async def _in_thread(self, job: Job, task: Runnable, runner: Runner) -> Any:
         """Run a plain function in a thread, and wait for it even when its timeout passed.
 
         It cannot be stopped, and to run the job a second time beside it would be worse. Only the worker's stop abandons
@@ -348,10 +370,14 @@ class Runners:
             kwargs: dict[str, Any] = {}
         else:
             args, kwargs = _arguments(task, job.payload)
-        async with self._threads:
-            if timeout is not None:  # from now on: to wait for a thread is no fault of the job's
-                self._start_clock(job, runner, timeout)
-                ends = time.monotonic() + timeout
+        left = runner.scope.deadline - anyio.current_time()
+        runner.scope.deadline = (
+            math.inf
+        )  # the clock stands still: to wait for a thread is no fault of the job's
+        async with task.limiter or self._threads:
+            if left < math.inf:
+                self._start_clock(job, runner, left)
+                ends = time.monotonic() + left
                 job.overdue = lambda: time.monotonic() >= ends
             with anyio.CancelScope(shield=True) as scope:
                 runner.thread = scope
