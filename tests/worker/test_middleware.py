@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -12,7 +13,18 @@ import pytest
 from tests.support.servers import SECONDS
 from tests.worker.conftest import AT_ONCE, Notes, closing, dead_letter, dead_letters, drained, until, working
 
-from anyq import CallNext, Job, JobFailed, Middleware, Queue, RetryLater, Unrecoverable, Worker, current_job
+from anyq import (
+    CallNext,
+    Job,
+    JobFailed,
+    Middleware,
+    Queue,
+    RetryLater,
+    Task,
+    Unrecoverable,
+    Worker,
+    current_job,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -36,7 +48,7 @@ async def test_a_run_goes_through_the_worker_s_the_queue_s_and_the_task_s_middle
     queue: Queue, notes: Notes[Any], plain: bool
 ) -> None:
     queue.middleware(noting(notes, "queue 1"))
-    task = queue.task(
+    task: Task[[], Any] = queue.task(
         noted(notes, plain), name="task", middleware=[noting(notes, "task 1"), noting(notes, "task 2")]
     )
     queue.middleware(noting(notes, "queue 2"))
@@ -51,7 +63,7 @@ async def test_a_run_goes_through_the_worker_s_the_queue_s_and_the_task_s_middle
     ]
 
 
-def noted(notes: Notes[Any], plain: bool) -> Any:
+def noted(notes: Notes[Any], plain: bool) -> Callable[[], Any]:
     def handler() -> None:
         notes.add("handler")
 
@@ -340,7 +352,8 @@ def test_what_is_no_middleware_is_refused() -> None:
 
 
 async def test_a_task_may_have_threads_of_its_own(queue: Queue, notes: Notes[Any]) -> None:
-    go, lock, inside = threading.Event(), threading.Lock(), []
+    go, lock = threading.Event(), threading.Lock()
+    inside: list[int] = []
 
     def crowd() -> None:
         with lock:

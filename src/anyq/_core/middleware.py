@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from .job import Job
 
@@ -52,7 +52,7 @@ def checked(setting: str, middleware: Any) -> tuple[Middleware, ...]:
         return ()
     if not isinstance(middleware, Iterable):
         raise TypeError(f"{setting} must be a list of coroutine functions, not {middleware!r}")
-    found: tuple[Any, ...] = tuple(middleware)
+    found: tuple[Any, ...] = tuple(cast("Any", middleware))
     for one in found:
         calls = one, getattr(one, "__call__", None)  # noqa: B004 - of an object only its method tells
         if not any(map(inspect.iscoroutinefunction, calls)):
