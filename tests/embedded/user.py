@@ -19,7 +19,9 @@ from anyq.errors import AnyQError
 
 
 def main(url: str) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits that it is ignored
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background job inherits that it is ignored
     say("ready")
     try:
         for line in sys.stdin:

@@ -95,5 +95,7 @@ async def test_a_walk_notices(client: Client, monkeypatch: pytest.MonkeyPatch, m
             changed += 1
     assert changed, f"{name}.lua has no {old!r} any more"
     with pytest.raises((AssertionError, ResponseError)):
-        for seed in range(5):
+        for seed in range(
+            40
+        ):  # the first, nearly always; a third of them never meet what the rarest mutation breaks
             await walk(client, seed, 600)

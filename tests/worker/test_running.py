@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import threading
 import time
@@ -366,6 +367,31 @@ async def test_a_run_that_takes_too_long_is_cancelled_and_counts_as_failed(
     assert letter["reason"] == b"retries_exhausted"
     assert letter["error"] == b"TimedOut"
     assert letter["message"] == b"the run took longer than its timeout of 0.02 s"
+
+
+class CoarseLoop(asyncio.SelectorEventLoop):
+    """A loop whose clock goes in steps, as uvloop's does, only larger."""
+
+    def time(self) -> float:
+        return super().time() // 0.05 * 0.05
+
+
+@pytest.mark.parametrize(
+    "anyio_backend", [pytest.param(("asyncio", {"loop_factory": CoarseLoop}), id="coarse")]
+)
+async def test_a_timeout_counts_by_the_clock_that_it_was_set_by(queue: Queue, notes: Notes[Any]) -> None:
+    """Whose clock goes in steps cuts a run some milliseconds early; it has failed all the same."""
+
+    @queue.task(timeout=0.04, attempts=3, backoff=AT_ONCE)
+    async def slow() -> None:
+        notes.add(current_job().attempt)
+        await anyio.sleep_forever()
+
+    async with queue:
+        await slow.enqueue_many([()] * 5)
+        async with working(queue) as worker:
+            await until(lambda: worker.statistics().dead == 5)
+    assert sorted(notes.made) == sorted([1, 2, 3] * 5)
 
 
 async def worked_until_dead(queue: Queue, **settings: Any) -> Any:

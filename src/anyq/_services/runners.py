@@ -288,7 +288,7 @@ class Runners:
             if runner.scope.cancel_called or outside:
                 # Cut short, whatever the handler made of it: its own error, or a group of both, counts no more than a
                 # plain one.
-                self._cut_short(job, task, home, timeout, began)
+                self._cut_short(job, task, home, runner, timeout, began)
                 if pure:
                     raise
                 if not isinstance(
@@ -391,7 +391,9 @@ class Runners:
 
     # -- what came of it ------------------------------------------------------------------------------------------
 
-    def _cut_short(self, job: Job, task: Runnable, home: Home, timeout: float | None, began: float) -> None:
+    def _cut_short(
+        self, job: Job, task: Runnable, home: Home, runner: Runner, timeout: float | None, began: float
+    ) -> None:
         """Judge a run that was cancelled, by who did it."""
         if job in self.abandoned:
             logger.error(
@@ -400,7 +402,9 @@ class Runners:
                 job.name,
             )
             return
-        if job.cut is None and timeout is not None and time.monotonic() - began >= timeout:
+        # By the clock of the scope that was cancelled: another one may say that it is not yet time (uvloop's goes in
+        # whole milliseconds and stands still within a turn), and the run would not count.
+        if job.cut is None and timeout is not None and anyio.current_time() >= runner.scope.deadline:
             job.cut = "timeout"
             self._failed(
                 job, task, home, TimedOut(f"the run took longer than its timeout of {timeout:g} s"), began
