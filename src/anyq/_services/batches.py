@@ -1,11 +1,12 @@
-"""How a service takes its input: one item, and with it whatever else has arrived."""
+"""How a service takes its input: all that has arrived, in batches of a bounded size."""
 
 from __future__ import annotations
 
 from typing import Generic, Self, TypeVar
 
 import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream
+
+from .channels import Channel
 
 T = TypeVar("T")
 
@@ -21,23 +22,25 @@ class batches(Generic[T]):  # noqa: N801 - reads as the function that it would b
         largest: How many a batch may hold.
     """
 
-    __slots__ = ("_channel", "_largest")
+    __slots__ = ("_channel", "_largest", "_rest")
 
-    def __init__(self, channel: MemoryObjectReceiveStream[T], largest: int) -> None:
+    def __init__(self, channel: Channel[T], largest: int) -> None:
         self._channel = channel
         self._largest = largest
+        self._rest: list[T] = []
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> list[T]:
-        try:
-            batch = [await self._channel.receive()]
-        except anyio.EndOfStream:
-            raise StopAsyncIteration from None
-        try:
-            while len(batch) < self._largest:
-                batch.append(self._channel.receive_nowait())
-        except (anyio.WouldBlock, anyio.EndOfStream):
-            pass
-        return batch
+        batch = self._rest
+        if not batch:
+            try:
+                batch = await self._channel.take()
+            except anyio.EndOfStream:
+                raise StopAsyncIteration from None
+        if len(batch) <= self._largest:
+            self._rest = []
+            return batch
+        self._rest = batch[self._largest :]
+        return batch[: self._largest]

@@ -163,10 +163,10 @@ class Branch:
             bulletin=self.bulletin, counts=counts,
         )  # fmt: skip
         relocators: tuple[Relocator[Any], ...] = (
-            AckFlusher(desk, self.outcomes.acks.receive),
-            RetryRelocator(desk, self.outcomes.retries.receive),
-            DeadLetterRelocator(desk, self.outcomes.dead.receive),
-            ReleaseRelocator(desk, self.outcomes.releases.receive),
+            AckFlusher(desk, self.outcomes.acks),
+            RetryRelocator(desk, self.outcomes.retries),
+            DeadLetterRelocator(desk, self.outcomes.dead),
+            ReleaseRelocator(desk, self.outcomes.releases),
         )
         self.relocators: dict[str, Service] = {relocator.service: relocator.run for relocator in relocators}
 

@@ -31,7 +31,7 @@ class Events:
 
     async def run(self) -> None:
         """Write until the input ends. What cannot be written is dropped and counted: an event never slows a job."""
-        async for batch in batches(self._bulletin.notices.receive, _LARGEST_BATCH):
+        async for batch in batches(self._bulletin.notices, _LARGEST_BATCH):
             try:
                 replies = await events.append(self._client, self._keys, batch, self._keep)
                 refused = [reply for reply in replies if isinstance(reply, Exception)]

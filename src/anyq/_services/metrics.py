@@ -27,7 +27,7 @@ class Metrics:
 
     async def run(self) -> None:
         """Feed until the input ends."""
-        async for batch in batches(self._bulletin.observations.receive, _LARGEST_BATCH):
+        async for batch in batches(self._bulletin.observations, _LARGEST_BATCH):
             try:
                 # Abandoned when cancelled: a sink that hangs must not hold the worker's stop.
                 await run_sync(self._sink.observe, batch, abandon_on_cancel=True, limiter=self._limiter)

@@ -13,6 +13,7 @@ import anyio
 
 from .._core import notices
 from .._core.entry import Spoiled, admit
+from .._core.job import Job
 from .._redis.client import Client
 from .._store.consume import Consuming
 from ..errors import ReplyTimeout
@@ -156,6 +157,7 @@ class Reader:
         finally:
             self._blocked = False
         taken = weight = 0
+        jobs: list[Job] = []
         for lane, entries in deliveries:
             taken += len(entries)
             held = self._ledger.lanes[lane]
@@ -166,11 +168,13 @@ class Reader:
                 held[entry] = job
                 if isinstance(job, Spoiled):
                     weight += len(job.data)
-                    self._outcomes.dead.send.send_nowait(job)
+                    self._outcomes.dead.put(job)
                 else:
                     weight += len(job.body)
-                    self._room.buffered += 1
-                    self._jobs.send_nowait(job)
+                    jobs.append(job)
+        if jobs:
+            self._room.buffered += len(jobs)
+            self._jobs.send_nowait(jobs)
         if taken:
             self._busy = True
             self._weight = max(1.0, weight / taken)

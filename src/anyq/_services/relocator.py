@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 import attrs
-from anyio.streams.memory import MemoryObjectReceiveStream
 
 from .._core.entry import Spoiled
 from .._store.settle import Settling
 from .batches import batches
-from .channels import Bulletin
+from .channels import Bulletin, Channel
 from .counts import Counts
 from .ledger import Ledger
 from .patience import Patience
@@ -77,7 +76,7 @@ class Relocator(ABC, Generic[E]):
     moves_jobs: ClassVar[bool] = True
     """Whether whole jobs are moved: then their bytes bound a batch too, or it would never get through a slow link."""
 
-    def __init__(self, desk: Desk, arriving: MemoryObjectReceiveStream[E]) -> None:
+    def __init__(self, desk: Desk, arriving: Channel[E]) -> None:
         self.queue = desk.queue
         self.worker = desk.worker
         self.settling = desk.settling

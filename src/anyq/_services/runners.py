@@ -3,7 +3,7 @@
 The path of every job, so it is kept short. Idle runners wait in line, not in a crowd: only the holder of the line's
 lock waits for a job, while a busy runner keeps taking what is there; a burst costs one or two wake-ups. One cancel
 scope belongs to a *runner* and is made anew only after it was cancelled; a job's timeout moves its deadline. Outcomes
-leave by ``send_nowait``, which is no cancellation point.
+leave by ``put``, which is no cancellation point.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import math
 import random
 import time
+from collections import deque
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from functools import partial
@@ -92,7 +93,8 @@ class Runners:
 
     def __init__(self, crew: Crew, jobs: Jobs, threads: int) -> None:
         self._crew = crew
-        self._input = jobs.receive
+        self._jobs = jobs
+        self._ready: deque[Job] = deque()  # taken from the channel, and by no runner yet
         self._line = anyio.Lock(fast_acquire=True)
         self._threads = anyio.CapacityLimiter(threads)
         self._context: Context = copy_context()
@@ -131,8 +133,10 @@ class Runners:
         count = 0
         try:
             while True:
-                self._release(self._input.receive_nowait())
-                count += 1
+                while self._ready:
+                    self._release(self._ready.popleft())
+                    count += 1
+                self._ready.extend(self._jobs.take_nowait())
         except (anyio.WouldBlock, anyio.EndOfStream):
             return count
 
@@ -166,7 +170,7 @@ class Runners:
         home.room.taken()
         job.ended = True
         if job.cut is None:
-            home.outcomes.releases.send.send_nowait(Released(job))
+            home.outcomes.releases.put(Released(job))
 
     # -- the path of every job ------------------------------------------------------------------------------------
 
@@ -179,20 +183,20 @@ class Runners:
 
     async def _serve(self, runner: Runner) -> bool:
         """Run jobs; give True when none will come any more, False when this runner must begin anew."""
-        receive_nowait, crew, scope = self._input.receive_nowait, self._crew, runner.scope
+        ready, crew, scope = self._ready, self._crew, runner.scope
         turn_ends = time.monotonic() + _TURN
         while True:
-            try:
-                job = receive_nowait()
-            except anyio.WouldBlock:
+            if not ready:
                 try:
-                    async with self._line:
-                        job = await self._input.receive()
+                    ready.extend(self._jobs.take_nowait())
+                except anyio.WouldBlock:
+                    if not await self._wait():
+                        return True
+                    turn_ends = time.monotonic() + _TURN
                 except anyio.EndOfStream:
                     return True
-                turn_ends = time.monotonic() + _TURN
-            except anyio.EndOfStream:
-                return True
+                continue
+            job = ready.popleft()
             if self._stopping or job.cut is not None:
                 self._release(job)
                 continue
@@ -227,6 +231,16 @@ class Runners:
                 await checkpoint()
                 turn_ends = time.monotonic() + _TURN
 
+    async def _wait(self) -> bool:
+        """Wait in line until there are jobs; give False when none will come any more."""
+        async with self._line:
+            if not self._ready:
+                try:
+                    self._ready.extend(await self._jobs.take())
+                except anyio.EndOfStream:
+                    return False
+        return True
+
     def _prepare(self, job: Job, task: Runnable, home: Home) -> bool:
         """Decode the payload and look whether the job may run; what may not is handed on here."""
         attempts = job.override.attempts
@@ -242,7 +256,7 @@ class Runners:
             return False
         if job.lost and is_suspect(job, attempts):
             if self._suspect is not None:
-                home.outcomes.retries.send.send_nowait(put_off(job, random.random()))
+                home.outcomes.retries.put(put_off(job, random.random()))
                 return False
             self._suspect = job
         try:
@@ -318,7 +332,7 @@ class Runners:
         if job.cut == "lost":
             return
         # A late success is still a success: a run that was cut and returned all the same is done.
-        home.outcomes.acks.send.send_nowait(Done(job, seconds, result))
+        home.outcomes.acks.put(Done(job, seconds, result))
         if home.bulletin.metrics:
             self._observe(job, home, "done", seconds)
 
@@ -332,7 +346,7 @@ class Runners:
         for job in near:
             if not job.ended and job.cut is None:
                 job.ended, job.cut = True, "put off"
-                home.outcomes.retries.send.send_nowait(put_off(job, random.random()))
+                home.outcomes.retries.put(put_off(job, random.random()))
         while any(home.ledger.holds(job) for job in near):  # noqa: ASYNC110 - seldom, and a round trip long
             await anyio.sleep(_LOOK)
 
@@ -411,7 +425,7 @@ class Runners:
             )
             return
         if job.cut != "lost":
-            home.outcomes.releases.send.send_nowait(Released(job))
+            home.outcomes.releases.put(Released(job))
         self._observe(job, home, "released", time.monotonic() - began)
 
     def _failed(self, job: Job, task: Runnable, home: Home, error: BaseException, began: float) -> None:
@@ -428,9 +442,9 @@ class Runners:
                     "job %r of task %r failed (attempt %d of %d, %s); it comes back in %.3g s",
                     job.id, job.name, job.attempt, job.attempts, outcome.error.type, outcome.delay,
                 )  # fmt: skip
-            home.outcomes.retries.send.send_nowait(outcome)
+            home.outcomes.retries.put(outcome)
         else:
-            home.outcomes.dead.send.send_nowait(outcome)
+            home.outcomes.dead.put(outcome)
 
     def _say_failed(self, job: Job, home: Home, error: Error | None, seconds: float) -> None:
         home.counts.failed += 1
@@ -439,7 +453,7 @@ class Runners:
             home.bulletin.notice(notices.failed(job, error, round(seconds * 1_000_000), wall_ms()))
 
     def _give_up(self, dead: Dead, home: Home) -> None:
-        home.outcomes.dead.send.send_nowait(dead)
+        home.outcomes.dead.put(dead)
 
     def _park(self, job: Job, home: Home) -> None:
         job.result_ttl = job.extras.result_ttl  # whoever waits for the result must hear of the end
@@ -453,9 +467,9 @@ class Runners:
                 home.queue, job.name, home.grace,
             )  # fmt: skip
         if isinstance(outcome, Retry):
-            home.outcomes.retries.send.send_nowait(outcome)
+            home.outcomes.retries.put(outcome)
         else:
-            home.outcomes.dead.send.send_nowait(outcome)
+            home.outcomes.dead.put(outcome)
 
     def _observe(self, job: Job, home: Home, outcome: Any, seconds: float) -> None:
         if home.bulletin.metrics:
