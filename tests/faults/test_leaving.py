@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 import anyio
 import pytest
 from anyio import from_thread
-from tests.faults.conftest import GRACE, View, lasting_at_most, until, working
+from tests.faults.conftest import GRACE, View, until, working
+from tests.support.limits import lasting_at_most
 from tests.support.servers import Server
 
 from anyq import Queue, Worker, current_job
@@ -88,8 +89,15 @@ async def test_a_running_job_is_handed_back_however_the_worker_is_left(
     worker = Worker(queue, drain_timeout=drain_timeout)
     async with queue:
         await queue.enqueue("endless")
-        with lasting_at_most(drain_timeout):
-            await leave(worker, began)
+        with lasting_at_most(drain_timeout) as limit:
+            async with anyio.create_task_group() as tasks:
+
+                async def count() -> None:
+                    await began.wait()
+                    limit.counts_from_here()
+
+                tasks.start_soon(count)
+                await leave(worker, began)
     view.assert_nobody_is_left()
     assert (view.stored, view.delayed, view.letters()) == (1, 0, [])
     assert worker.statistics().released == 1
@@ -125,9 +133,10 @@ async def test_stopping_again_makes_the_drain_shorter(queue: Queue, view: View) 
     began = forever(queue)
     async with queue:
         await queue.enqueue("endless")
-        with lasting_at_most(0):
+        with lasting_at_most(0) as limit:
             async with Worker(queue, drain_timeout=30) as worker:
                 await began.wait()
+                limit.counts_from_here()
                 worker.stop()
                 await until(lambda: worker.health().state == "draining")
                 worker.stop(drain_timeout=0)
@@ -144,9 +153,10 @@ async def test_leaving_is_bounded_while_redis_hangs(
     async with queue:
         await queue.enqueue("endless")
         try:
-            with lasting_at_most(drain_timeout + GRACE):
+            with lasting_at_most(drain_timeout + GRACE) as limit:
                 async with Worker(queue, drain_timeout=drain_timeout):
                     await began.wait()
+                    limit.counts_from_here()
                     server.pause()
         finally:
             server.resume()
@@ -170,9 +180,10 @@ async def test_leaving_many_queues_is_bounded_while_redis_hangs_on_what_handlers
         async with queue:
             await queue.enqueue("chatter", {"number": number})
     try:
-        with lasting_at_most(GRACE):
+        with lasting_at_most(GRACE) as limit:
             async with Worker(queues, drain_timeout=0):
                 await busy.wait()
+                limit.counts_from_here()
                 server.pause()
     finally:
         server.resume()
@@ -185,9 +196,10 @@ async def test_leaving_is_bounded_when_redis_is_gone(start_server: Callable[...,
     worker = Worker(queue, drain_timeout=0.3)
     async with queue:
         await queue.enqueue("endless")
-        with lasting_at_most(0.3 + GRACE):
+        with lasting_at_most(0.3 + GRACE) as limit:
             async with worker:
                 await began.wait()
+                limit.counts_from_here()
                 server.kill()
     assert [job.name for job in worker.unfinished] == ["endless"]
 
@@ -208,9 +220,10 @@ async def test_a_handler_that_cleans_up_is_given_time(queue: Queue, view: View) 
 
     async with queue:
         await careful.enqueue()
-        with lasting_at_most(1.5):
+        with lasting_at_most(1.5) as limit:
             async with Worker(queue, drain_timeout=0) as worker:
                 await began.wait()
+                limit.counts_from_here()
     assert ended.is_set()
     view.assert_nobody_is_left()
     assert (view.stored, worker.statistics().released) == (1, 1)
@@ -227,9 +240,10 @@ async def test_a_thread_that_ignores_its_cut_is_abandoned_and_reported(queue: Qu
     try:
         async with queue:
             await deaf.enqueue()
-            with lasting_at_most(GRACE):
+            with lasting_at_most(GRACE) as limit:
                 async with Worker(queue, drain_timeout=0.1) as worker:
                     await began.wait()
+                    limit.counts_from_here()
         assert [job.name for job in worker.unfinished] == ["deaf"]
         assert view.pending == view.stored == 1, "not handed back: it still runs"
     finally:
@@ -249,9 +263,10 @@ async def test_a_thread_that_looks_at_its_cut_is_handed_back(queue: Queue, view:
 
     async with queue:
         await listening.enqueue()
-        with lasting_at_most(0.1):
+        with lasting_at_most(0.1) as limit:
             async with Worker(queue, drain_timeout=0.1) as worker:
                 await began.wait()
+                limit.counts_from_here()
     view.assert_nobody_is_left()
     assert (view.stored, worker.statistics().released, worker.statistics().failed) == (1, 1, 0)
 
@@ -277,10 +292,11 @@ async def test_nothing_is_left_of_what_arrives_at_the_moment_of_stopping(queue: 
     async with queue, anyio.create_task_group() as tasks:
         tasks.start_soon(produce)
         for life in range(40):
-            with lasting_at_most(0.5):
+            with lasting_at_most(0) as limit:
                 async with working(queue, concurrency=3):
                     for _ in range(life % 5):
                         await news.wait()
+                    limit.counts_from_here()
             view.assert_nobody_is_left()
         tasks.cancel_scope.cancel()
     async with working(queue) as worker:

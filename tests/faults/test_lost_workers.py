@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 from tests.faults.conftest import Fleet, View, until, working
+from tests.support.limits import now
 
 from anyq import Queue, current_job
 from anyq._core import prefetch
@@ -156,7 +157,7 @@ async def test_jobs_taken_ahead_start_on_another_worker_at_once_behind_any_backl
 
     @here.task(name="step")
     async def step(number: int) -> None:
-        again.append((number, current_job().attempt, time.monotonic()))
+        again.append((number, current_job().attempt, now()))
 
     settings: dict[str, Any] = {"concurrency": 20, "prefetch": 300, "events": False, "drain_timeout": 0}
     async with queue:
@@ -164,7 +165,7 @@ async def test_jobs_taken_ahead_start_on_another_worker_at_once_behind_any_backl
         async with working(there, **settings) as worker:
             await until(lambda: worker.statistics().running == 20 and worker.statistics().buffered > 100)
             ahead = worker.statistics().held - 20
-            stopped = time.monotonic()
+            stopped = now()
             worker.stop()
             returned = range(slow_from + 20, slow_from + 20 + ahead)
             async with working(here, **settings):

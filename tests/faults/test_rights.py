@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import anyio
 import pytest
-from tests.faults.conftest import AT_ONCE, View, lasting_at_most, until
+from tests.faults.conftest import AT_ONCE, View, until
+from tests.support.limits import lasting_at_most
 from tests.support.servers import Server
 
 from anyq import Queue, Unrecoverable, Worker

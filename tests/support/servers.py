@@ -30,7 +30,7 @@ from anyq._embedded.process import DURABLE, IN_MEMORY, Process, start
 from anyq.errors import RedisUnavailable
 
 HOST = "127.0.0.1"
-SECONDS = 10.0  # within which everything that a test waits for has happened
+SECONDS = 20.0  # within which everything that a test waits for has happened
 
 running: set[Server] = set()
 """Servers that were started and not yet stopped."""

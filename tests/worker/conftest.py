@@ -69,7 +69,7 @@ def notes() -> Notes[Any]:
 async def working(*queues: Queue, **settings: Any) -> AsyncGenerator[Worker]:
     """Run a worker inside the block, with the queues open for the test too. Whatever goes wrong ends soon."""
     settings = {"concurrency": 10, "drain_timeout": 2, **settings}
-    with anyio.fail_after(3 * SECONDS):
+    with anyio.fail_after(2 * SECONDS):
         async with Worker(queues, **settings) as worker:
             yield worker
 

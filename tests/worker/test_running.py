@@ -382,7 +382,7 @@ class CoarseLoop(asyncio.SelectorEventLoop):
 async def test_a_timeout_counts_by_the_clock_that_it_was_set_by(queue: Queue, notes: Notes[Any]) -> None:
     """Whose clock goes in steps cuts a run some milliseconds early; it has failed all the same."""
 
-    @queue.task(timeout=0.04, attempts=3, backoff=AT_ONCE)
+    @queue.task(timeout=0.0499, attempts=3, backoff=AT_ONCE)
     async def slow() -> None:
         notes.add(current_job().attempt)
         await anyio.sleep_forever()

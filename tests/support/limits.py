@@ -1,0 +1,52 @@
+"""Limits in time, on a machine that others use too.
+
+Rule: a limit counts from the moment that it is about, not from when the test began to prepare it; and what the kernel
+let this thread wait for a core, though it was ready to run, is nobody's slowness.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import attrs
+
+#: Seconds that a loaded machine adds all the same: servers and other processes wait for cores too.
+MARGIN = 1.0
+
+_SCHEDSTAT = Path("/proc/thread-self/schedstat")
+
+
+def starved() -> float:
+    """Seconds that this thread has ever waited for a core while it was ready to run; 0 where nobody counts them."""
+    try:
+        return int(_SCHEDSTAT.read_bytes().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
+
+
+def now() -> float:
+    """Monotonic seconds that this thread could have run; for differences within one thread."""
+    return time.monotonic() - starved()
+
+
+@attrs.define
+class Limit:
+    """What is under way in a block that must not last long."""
+
+    began: float = attrs.field(factory=now)
+
+    def counts_from_here(self) -> None:
+        """What came before was preparation."""
+        self.began = now()
+
+
+@contextmanager
+def lasting_at_most(seconds: float) -> Generator[Limit]:
+    """The block takes no longer than this, and a loaded machine's margin."""
+    limit = Limit()
+    yield limit
+    took = now() - limit.began
+    assert took <= seconds + MARGIN, f"took {took:.2f} s, and {seconds:g} s were allowed"
