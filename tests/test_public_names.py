@@ -16,7 +16,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 PUBLIC = """
     RunOptions TaskOptions JobOptions
     Queue Task AsyncTask PlainTask Call JobHandle Job Worker Statistics Health serve current_job
-    Backoff Limits Retention Middleware CallNext
+    Backoff Limits Retention Middleware CallNext Depends
     AnyQError NotOpen PayloadRefused QueueFull ResultsDisabled
     JobFailed Unrecoverable RetryLater
     RedisUnavailable ConnectionLost ReplyTimeout ConfigurationError ServerNotFound WorkerCrashed

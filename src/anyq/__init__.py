@@ -13,6 +13,7 @@ Layers, each importing only from those above it:
     cli, testing          edges
 """
 
+from ._core.depends import Depends
 from ._core.job import Job
 from ._core.middleware import CallNext, Middleware
 from .context import current_job
@@ -49,6 +50,7 @@ __all__ = [
     "CallNext",
     "ConfigurationError",
     "ConnectionLost",
+    "Depends",
     "Health",
     "Job",
     "JobFailed",

@@ -30,6 +30,8 @@ from ._core.runnable import Policy, Runnable
 from ._core.values import pack
 from ._redis.address import Address
 from ._redis.client import Client
+from ._services.lifespans import Lifespan
+from ._services.lifespans import checked as checked_lifespans
 from ._services.publisher import Leaving
 from ._session import Session, open_session
 from ._store.publish import Addition
@@ -42,6 +44,7 @@ from .tasks import AsyncTask, PlainTask, Task
 P = ParamSpec("P")
 R = TypeVar("R")
 M = TypeVar("M", bound=Middleware)
+L = TypeVar("L", bound=Lifespan)
 
 DEFAULT_URL = "redis://localhost:6379/0"
 
@@ -139,6 +142,7 @@ class Queue:
         self.runnables: dict[str, Runnable] = {}
         self.fallback_runnable: Runnable | None = None
         self.around: list[Middleware] = []
+        self.lifespans: list[Lifespan] = []
         self.watchers: set[Callable[[str], object]] = set()
         self._entered: RunVar[list[_Entered]] = RunVar(f"anyq queue {id(self)}")
 
@@ -228,6 +232,34 @@ class Queue:
         """
         checked("middleware", (function,))
         self.around.append(function)
+        return function
+
+    def lifespan(self, function: L, /) -> L:
+        """Make something live as long as a worker of this queue takes and runs jobs; a decorator.
+
+        Args:
+            function: An async generator function that yields once, or a function that gives an async context manager.
+                What it yields fills the parameters of handlers that ask for its type with `Depends`; its own
+                parameters may ask for what was entered before it.
+
+        A worker enters the lifespans of its queues, in the order in which they were given, before it takes jobs, and
+        leaves them in reverse after it has drained. The queue is open inside of them. An error on entering or leaving
+        comes out of the worker's ``async with``; so does one between, after the worker has drained. Opening the queue
+        alone does not enter them.
+
+        Raises:
+            TypeError: It is no such function.
+
+        Example:
+            >>> @queue.lifespan
+            ... async def database() -> AsyncIterator[Database]:
+            ...     async with Database.connect() as database:
+            ...         yield database
+            >>> @queue.task
+            ... async def welcome(to: str, database: Database = Depends()) -> None: ...
+        """
+        checked_lifespans((function,))
+        self.lifespans.append(function)
         return function
 
     # -- producing ------------------------------------------------------------------------------------------------

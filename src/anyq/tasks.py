@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack
 
 import attrs
 
+from ._core.depends import without
 from ._core.runnable import Runnable
 from .handles import JobHandle
 from .options import NO_OPTIONS, JobOptions, Options
@@ -56,7 +57,7 @@ class Task(Generic[P, R]):
         self.function: Callable[..., Any] = runnable.function
         self._runnable = runnable
         self._options = options
-        self._signature = inspect.signature(runnable.function)
+        self._signature = without(inspect.signature(runnable.function))
         # A call that fills all parameters by position needs no binding.
         self._names = tuple(self._signature.parameters) if runnable.exact is not None else ()
         if len(self._names) != len(runnable.exact or ()):
@@ -67,6 +68,7 @@ class Task(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Call the function itself, here and now; nothing is enqueued."""
+        self._check_needs(args, kwargs)
         return self.function(*args, **kwargs)
 
     def options(self, **options: Unpack[JobOptions]) -> Self:
@@ -172,6 +174,15 @@ class Task(Generic[P, R]):
     def _keeps(self) -> bool:
         return self._options.result_ttl is not None or self._runnable.policy.result_ttl is not None
 
+    def _check_needs(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if self._runnable.needs:
+            given = inspect.signature(self.function).bind_partial(*args, **kwargs).arguments
+            for name in self._runnable.needs:
+                if name not in given:
+                    raise TypeError(
+                        f"task {self.name!r}: a worker fills {name!r}; called directly, it wants it given"
+                    )
+
     def _bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
         if self._names and not kwargs and len(args) == len(self._names):
             return dict(zip(self._names, args, strict=True))
@@ -210,6 +221,7 @@ class AsyncTask(Task[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """Call the function itself, here and now; nothing is enqueued."""
+        self._check_needs(args, kwargs)
         coroutine: Coroutine[Any, Any, R] = self.function(*args, **kwargs)
         return coroutine
 
@@ -219,5 +231,6 @@ class PlainTask(Task[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function itself, here and now; nothing is enqueued."""
+        self._check_needs(args, kwargs)
         value: R = self.function(*args, **kwargs)
         return value

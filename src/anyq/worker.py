@@ -42,6 +42,8 @@ from ._services.channels import Jobs
 from ._services.counts import Counts
 from ._services.duties import Duties, Duty, Service, begin, within
 from ._services.heartbeat import Heartbeat
+from ._services.lifespans import Lifespan, Lifespans
+from ._services.lifespans import checked as checked_lifespans
 from ._services.patience import Outages, Patience
 from ._services.preparing import Preparing
 from ._services.room import Crew
@@ -90,6 +92,9 @@ class Worker:
         metrics: A sink of observations (see `anyq.metrics`).
         middleware: Coroutine functions of ``(job, call_next)`` around each run, outermost first; outside of the queues'
             and the tasks'.
+        lifespan: Async generator functions that yield once, or functions that give async context managers: entered
+            before the worker takes jobs, left after the drain, and what they give fills `Depends` in the handlers of
+            all queues. Before the queues' own (see `Queue.lifespan`).
         unknown_task_grace: Seconds for which a job whose name no task has is parked before it is dead-lettered.
         prefetch: Jobs taken ahead of the runners at most; what is really taken follows their speed.
         max_block: Seconds for which a handler may block the event loop before the worker counts as dead.
@@ -120,6 +125,7 @@ class Worker:
         events: bool = True,
         metrics: Sink | None = None,
         middleware: Sequence[Middleware] = (),
+        lifespan: Sequence[Lifespan] = (),
         unknown_task_grace: Duration = 3600.0,
         prefetch: int | None = None,
         max_block: Duration = 30.0,
@@ -149,6 +155,7 @@ class Worker:
         if self._metrics is not None and not isinstance(self._metrics, Sink):
             raise TypeError(f"metrics must have observe(observations), and {metrics!r} has not")
         self._middleware = checked("middleware", middleware)
+        self._lifespan = checked_lifespans(lifespan)
         self._grace = seconds("unknown_task_grace", unknown_task_grace)
         self._prefetch = (
             max(1000, 2 * self.concurrency) if prefetch is None else at_least("prefetch", prefetch, 0)
@@ -167,6 +174,7 @@ class Worker:
         self._crew = Crew(self.concurrency)
         self._counts = Counts()
         self._runners: Runners | None = None
+        self._lifespans: Lifespans | None = None
         self._branches: list[Branch] = []
         self._heartbeats: list[Heartbeat] = []
         self._sessions: list[Session] = []
@@ -181,6 +189,8 @@ class Worker:
         Raises:
             RedisUnavailable: Redis could not be reached within ten seconds.
             ConfigurationError: The server refuses what a worker needs; the message says what to do.
+            LookupError: No lifespan gives what a handler depends on.
+            Exception: Whatever a lifespan raised.
         """
         if self._state != "new":
             raise RuntimeError("a Worker is entered once: make another one")
@@ -226,6 +236,8 @@ class Worker:
             if self._drain_scope is not None:
                 deadline = anyio.current_time() + self._drain_timeout
                 self._drain_scope.deadline = min(self._drain_scope.deadline, deadline)
+                if self._lifespans is not None:
+                    self._lifespans.hurry(deadline + _GRACE)
         if self._stop_asked is not None:
             self._stop_asked.set()
 
@@ -329,6 +341,7 @@ class Worker:
                     self._runners = Runners(self._crew, jobs, self._threads)
                     try:
                         await self._open(connections, jobs)
+                        self._lifespans = lifespans = await self._enter_lifespans(connections)
                         engine.shield = True
                         self._state, self._left = "running", False
                         async with anyio.create_task_group() as nursery:
@@ -337,7 +350,7 @@ class Worker:
                             logger.info("%r is ready", self)
                             task_status.started()
                             await self._stop_asked.wait()
-                            await self._drain(duties, jobs)
+                            await self._drain(duties, jobs, lifespans)
                             nursery.cancel_scope.cancel()
                     finally:
                         # Only now: while a handler that ignores its cancellation is still at work, its job must stay
@@ -389,12 +402,21 @@ class Worker:
                 revoke=self._runners.revoke,
             )
             self._branches.append(branch)
-            branch.equip(Preparing((*self._middleware, *queue.around)))
-            queue.watchers.add(branch.home.forget)
-            connections.callback(queue.watchers.discard, branch.home.forget)
             await patience(branch.prepare)
             await patience(lambda: _first_beat(heartbeat))  # noqa: B023
             heartbeat.start()
+
+    async def _enter_lifespans(self, connections: AsyncExitStack) -> Lifespans:
+        """Enter what handlers work with, in a task of its own, and put the handlers together."""
+        assert self._host is not None
+        lifespans = Lifespans(self._lifespan, [queue.lifespans for queue in self.queues], self._crashed)
+        await self._host.start(lifespans.run, name="anyq lifespans")
+        connections.callback(lambda: lifespans.leave_by(anyio.current_time() + _GRACE))
+        for place, (branch, queue) in enumerate(zip(self._branches, self.queues, strict=True)):
+            branch.equip(Preparing((*self._middleware, *queue.around), lifespans.given(place)))
+            queue.watchers.add(branch.home.forget)
+            connections.callback(queue.watchers.discard, branch.home.forget)
+        return lifespans
 
     def _plan(self, queue: Queue) -> Plan:
         policy = Policy(
@@ -460,7 +482,7 @@ class Worker:
 
     # -- the end --------------------------------------------------------------------------------------------------
 
-    async def _drain(self, duties: Duties, jobs: Jobs) -> None:
+    async def _drain(self, duties: Duties, jobs: Jobs, lifespans: Lifespans) -> None:
         """Stop, drain, cut; from left to right, each step bounded."""
         assert self._runners is not None
         self._state = "draining"
@@ -488,6 +510,9 @@ class Worker:
                 for job in self._runners.abandon():
                     logger.error("%r: its thread ignores that it was cut; it is abandoned", job)
                 await within(0.2, duties.runners.ended)
+
+        # Nobody works with the resources any more. They have what is left of the time in all.
+        lifespans.leave_by(max(drain_scope.deadline, leave_by - _GRACE) + _GRACE)
 
         # 3. Outcomes reach Redis: the relocators end because their input ended. The last handler may still end here.
         with anyio.CancelScope(deadline=min(anyio.current_time() + _FLUSH_GRACE, leave_by - _FAREWELL_GRACE)):
@@ -524,7 +549,10 @@ class Worker:
         for duty in duties.observers:
             duty.scope.cancel()
 
-        # 6. Leaving the queues, one after the other, has what is left of the grace.
+        # 6. Resources may use the queues while they are left.
+        await lifespans.left()
+
+        # 7. Leaving the queues, one after the other, has what is left of the grace.
         for session in self._sessions:
             rest = max(0.0, leave_by - anyio.current_time()) / len(self._sessions)
             session.farewell = min(session.farewell, rest)

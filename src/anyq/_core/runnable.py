@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 import attrs
 
 from ..settings import Backoff
+from .depends import Dependency, needs
 from .middleware import Middleware
 
 #: How a task's function is called: directly, in a thread, or through middleware.
@@ -71,6 +72,8 @@ class Parameters:
             if parameter.kind is parameter.VAR_KEYWORD:
                 is_open = True
                 continue
+            if isinstance(parameter.default, Dependency):
+                continue
             names.append(parameter.name)
             if parameter.default is parameter.empty:
                 required.append(parameter.name)
@@ -118,6 +121,7 @@ class Runnable:
         threads: How many of its runs may be in threads at the same time; ``None`` shares the worker's.
         limiter: The worker's limiter for those.
         inner: What the chain calls innermost.
+        needs: The parameters that the worker fills.
     """
 
     name: str
@@ -130,6 +134,7 @@ class Runnable:
     threads: int | None = None
     limiter: Any = None
     inner: Runnable | None = None
+    needs: tuple[str, ...] = ()
 
     @staticmethod
     def of(
@@ -157,10 +162,29 @@ class Runnable:
             raise TypeError(f"task {name!r} is an async def, and threads= is for plain functions")
         parameters = None if takes_job else Parameters.of(function, name)
         exact = None if parameters is None or parameters.positional else parameters.names
-        return Runnable(name, function, style, parameters, exact, policy, middleware, threads)
+        return Runnable(
+            name,
+            function,
+            style,
+            parameters,
+            exact,
+            policy,
+            middleware,
+            threads,
+            needs=needs(function, _title(name)),
+        )
+
+    @property
+    def title(self) -> str:
+        """What it is called in an error."""
+        return _title(self.name)
 
     def misfit(self, payload: Any) -> str | None:
         """Say why a payload cannot be the arguments, or give ``None`` if it can."""
         if self.parameters is None or (type(payload) is dict and payload.keys() == self.exact):
             return None
         return self.parameters.misfit(payload)
+
+
+def _title(name: str) -> str:
+    return f"task {name!r}" if name else "the fallback"

@@ -173,7 +173,7 @@ class Branch:
     def equip(self, prepare: Preparing) -> None:
         """Make the queue's tasks ready to run here."""
         home = self.home
-        home.prepare = prepare
+        home.prepare = prepare.late
         home.tasks.update({name: prepare(task) for name, task in home.source.items()})
         if home.fallback is not None:
             home.fallback = prepare(home.fallback)
