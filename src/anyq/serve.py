@@ -19,7 +19,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from ._redis.tasks import only
 from .worker import Worker
 
-logger = logging.getLogger("anyq.serve")
+logger: logging.Logger = logging.getLogger("anyq.serve")
 
 #: The signals that end a program politely: what an init system or a container sends, and Ctrl-C.
 SIGNALS = (signal.SIGTERM, signal.SIGINT)

@@ -6,7 +6,7 @@ hand-over, the entry is renewed, and handed back or reported at the end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import anyio
 
@@ -21,11 +21,11 @@ class Ledger:
         lanes: The streams that are read.
     """
 
-    __slots__ = ("_awaited", "lanes")
+    __slots__ = ("_struck", "lanes")
 
     def __init__(self, lanes: Iterable[bytes]) -> None:
         self.lanes: dict[bytes, dict[bytes, Job | Spoiled]] = {lane: {} for lane in lanes}
-        self._awaited: anyio.Event | None = None
+        self._struck: anyio.Event | None = None
 
     def settled(self, lane: bytes, entry: bytes) -> None:
         """Strike an entry out; its end is confirmed."""
@@ -37,16 +37,24 @@ class Ledger:
         return job.entry in self.lanes[job.lane]
 
     def look(self) -> None:
-        """Wake who waits for the ledger to be empty, if it is; for those who struck many entries out themselves."""
-        if self._awaited is not None and not len(self):
-            self._awaited.set()
+        """Wake who waits for entries to be struck out; for those who struck many out themselves."""
+        if self._struck is not None:
+            self._struck.set()
+            self._struck = None
 
     async def empty(self) -> None:
         """Wait until nothing is held."""
-        if len(self):
-            if self._awaited is None or self._awaited.is_set():
-                self._awaited = anyio.Event()
-            await self._awaited.wait()
+        await self._until(lambda: not len(self))
+
+    async def rid_of(self, jobs: Sequence[Job]) -> None:
+        """Wait until none of these is held."""
+        await self._until(lambda: not any(map(self.holds, jobs)))
+
+    async def _until(self, true: Callable[[], bool]) -> None:
+        while not true():
+            if self._struck is None:
+                self._struck = anyio.Event()
+            await self._struck.wait()
 
     def jobs(self) -> list[Job]:
         """List the jobs that are held."""

@@ -55,9 +55,6 @@ logger = logging.getLogger("anyq.runners")
 #: Seconds of jobs that never suspend after which a runner lets others have a turn.
 _TURN = 0.004
 
-#: Seconds between two looks whether jobs that were put off have left.
-_LOOK = 0.002
-
 
 class TimedOut(TimeoutError):
     """A run took longer than its timeout."""
@@ -347,8 +344,7 @@ class Runners:
             if not job.ended and job.cut is None:
                 job.ended, job.cut = True, "put off"
                 home.outcomes.retries.put(put_off(job, random.random()))
-        while any(home.ledger.holds(job) for job in near):  # noqa: ASYNC110 - seldom, and a round trip long
-            await anyio.sleep(_LOOK)
+        await home.ledger.rid_of(near)
 
     def _start_clock(self, job: Job, runner: Runner, timeout: float) -> None:
         runner.scope.deadline = anyio.current_time() + timeout

@@ -6,6 +6,7 @@ line makes no sense; 1 when the worker crashed.
 
 from __future__ import annotations
 
+import gc
 import logging
 from contextlib import nullcontext
 from functools import partial
@@ -158,6 +159,9 @@ def _refuse_private_servers(queues: list[Queue], processes: int) -> None:
 
 def _work(worker: Worker, backend: str, leash: Leash | None) -> int:
     """Run one worker to its end, and give the exit code."""
+    # What was imported stays: the garbage collector, which comes every few hundred jobs, need not look at it again.
+    gc.collect()
+    gc.freeze()
     watchdog = Watchdog([worker], worker.drain_timeout)
     shift = Shift([worker])
 
