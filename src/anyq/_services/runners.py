@@ -67,15 +67,17 @@ class Runner:
         scope: Cancelling it cuts the running job short.
         job: The running job.
         since: When its run began, on the monotonic clock.
+        limited: Whether its scope may be cancelled: this run has a deadline, or was cut.
         thread: Cancelling it abandons the thread that the run waits for.
     """
 
-    __slots__ = ("job", "scope", "since", "thread")
+    __slots__ = ("job", "limited", "scope", "since", "thread")
 
     def __init__(self) -> None:
         self.scope = anyio.CancelScope()
         self.job: Job | None = None
         self.since = 0.0
+        self.limited = False
         self.thread: anyio.CancelScope | None = None
 
 
@@ -160,6 +162,7 @@ class Runners:
     def _cut(self, runner: Runner, reason: str) -> None:
         assert runner.job is not None
         runner.job.cut = runner.job.cut or reason
+        runner.limited = True
         runner.scope.cancel()
 
     def _release(self, job: Job) -> None:
@@ -222,8 +225,11 @@ class Runners:
                 crew.idle += 1
                 crew.finished += 1
                 home.room.freed()
-            if scope.cancel_called or not clean:
+            if not clean or (
+                runner.limited and scope.cancel_called
+            ):  # to ask the scope costs Trio a look at the clock
                 return False
+            runner.limited = False
             if time.monotonic() > turn_ends:
                 await checkpoint()
                 turn_ends = time.monotonic() + _TURN
@@ -347,6 +353,7 @@ class Runners:
         await home.ledger.rid_of(near)
 
     def _start_clock(self, job: Job, runner: Runner, timeout: float) -> None:
+        runner.limited = True
         runner.scope.deadline = anyio.current_time() + timeout
         job.deadline_ms = wall_ms() + round(timeout * 1000)
 
