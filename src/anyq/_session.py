@@ -75,7 +75,6 @@ async def open_session(
     relocates: bool,
     outage_timeout: float | None,
     max_length: int,
-    keep_ids: float,
 ) -> AsyncGenerator[Session]:
     """Open a session; nothing is connected before it is used.
 
@@ -86,7 +85,6 @@ async def open_session(
         relocates: Whether the address must be asked for at every connect.
         outage_timeout: Seconds for which producing meets an outage; ``None`` for ever.
         max_length: Jobs that the stream may hold; 0 for any number.
-        keep_ids: Seconds past a job's due time for which its chosen id stays taken.
     """
     address = await run_sync(locate, abandon_on_cancel=True)
     outages = Outages(f"queue {queue!r}")
@@ -97,7 +95,7 @@ async def open_session(
         BlockTasks() as tasks,
     ):
         producer = os.urandom(9).hex().encode()
-        publishing = Publishing(client, keys, producer, keep_ids)
+        publishing = Publishing(client, keys, producer)
         patience = Patience("producing", outages, limit=outage_timeout)
         publisher = Publisher(queue=queue, publishing=publishing, patience=patience, max_length=max_length)
         tasks.start_soon(publisher.run, name=f"publisher of {queue}")

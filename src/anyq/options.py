@@ -55,14 +55,23 @@ class JobOptions(RunOptions, total=False):
     """What one job asks for, in `Task.options`, `Queue.enqueue`, `Queue.enqueue_many`: these, and `RunOptions`.
 
     Attributes:
-        id: The job's id, chosen by you: enqueuing it again adds nothing while the id is remembered
-            (``Retention.ids``), and the handle says so (``handle.new``).
+        id: The job's id, chosen by you: until the job has ended (and ``Retention.ids`` longer) enqueuing it again adds
+            nothing, and the handle says so (``handle.new``).
+        unique: A key of which the queue has one job at a time: until that job has ended, enqueuing another with the
+            same key adds nothing. The handle is then one on the job that is there, and says so (``handle.new``).
+        window: With ``unique``: seconds from the first call for which its job keeps the key, ended or not.
+        debounce: With ``unique`` and ``window``: the last call wins instead of the first. The job waits until
+            ``window`` seconds have passed without another call, and runs with the arguments of the last one. A job that
+            took the key without ``debounce`` is never replaced.
         delay: Seconds until the job is due, by the server's clock.
         at: The moment it is due, an aware ``datetime``; instead of ``delay``.
         wait: When the queue holds ``max_length`` jobs, wait for room (the default); ``False`` raises `QueueFull`.
     """
 
     id: str | None
+    unique: str | None
+    window: Duration | None
+    debounce: bool
     delay: Duration | None
     at: datetime | None
     wait: bool
@@ -74,6 +83,9 @@ class Options:
 
     Attributes:
         id: The chosen id.
+        unique: The unique key.
+        window_ms: Milliseconds for which it is held at least.
+        debounce: Whether the last call wins.
         delay_ms: Milliseconds to wait.
         due_ms: The epoch millisecond it is due, instead.
         wait: Whether to wait for room.
@@ -83,6 +95,9 @@ class Options:
     """
 
     id: str | None = None
+    unique: str | None = None
+    window_ms: int = 0
+    debounce: bool = False
     delay_ms: int | None = None
     due_ms: int | None = None
     wait: bool = True
@@ -103,7 +118,18 @@ class Options:
         policy = policy_of(given)
         if policy.backoff is not None and policy.backoff.function is not None:
             raise ValueError("a Backoff.of function cannot travel with a job: set it on the task")
-        job_id = given.get("id")
+        job_id, unique, debounce = given.get("id"), given.get("unique"), bool(given.get("debounce"))
+        window = optional_seconds("window", given.get("window"))
+        if unique is None and (window is not None or debounce):
+            raise ValueError(
+                "window and debounce are about a unique key, and none was given: set unique='...' too"
+            )
+        if debounce:
+            if window is None:
+                raise ValueError("debounce waits for a quiet window, and none was given: set window=... too")
+            if delay is not None or at is not None or job_id is not None:
+                raise ValueError("debounce chooses the job's time and id: it excludes delay, at and id")
+            delay = window
         wait_ms = None if delay is None else round(seconds("delay", delay) * 1000)
         if wait_ms is not None and wait_ms >= 2**53:  # what Redis's scripts can count
             raise ValueError(f"delay must be at most {2**53 // 1000} seconds, not {delay!r}")
@@ -111,9 +137,13 @@ class Options:
             timeout=policy.timeout,
             result_ttl=policy.result_ttl,
             full_jitter=policy.backoff is not None and policy.backoff.jitter,
+            unique="" if unique is None else name("unique", unique),
         )
         return Options(
             id=None if job_id is None else name("id", job_id),
+            unique=unique,
+            window_ms=0 if window is None or debounce else round(window * 1000),
+            debounce=debounce,
             delay_ms=wait_ms or None,
             due_ms=None if at is None else moment("at", at),
             wait=bool(given.get("wait", True)),

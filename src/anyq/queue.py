@@ -34,7 +34,7 @@ from ._services.lifespans import Lifespan
 from ._services.lifespans import checked as checked_lifespans
 from ._services.publisher import Leaving
 from ._session import Session, open_session
-from ._store.publish import Addition
+from ._store.publish import Addition, Answer, Holder
 from .errors import NotOpen, PayloadRefused
 from .handles import JobHandle
 from .options import TASK_OPTIONS, JobOptions, Options, TaskOptions, known, policy_of
@@ -337,43 +337,66 @@ class Queue:
         """
         if not self._entered_here():
             raise NotOpen(self.name)
-        if options.id is not None and len(payloads) != 1:
-            raise ValueError(f"id {options.id!r} belongs to one job, and {len(payloads)} were given")
+        for option, value in (("id", options.id), ("unique", options.unique)):
+            if value is not None and len(payloads) != 1:
+                raise ValueError(f"{option} {value!r} belongs to one job, and {len(payloads)} were given")
+        if options.unique is not None or options.id is not None:
+            return [await self._add_claiming(name, payloads[0], options, keeps=keeps)]
         now = time.time_ns() // 1_000_000
         limit, depth = self.limits.payload, self.limits.depth
-        override, extras, chosen, delay, due = (
-            options.override,
-            options.extras,
-            options.id,
-            options.delay_ms,
-            options.due_ms,
-        )
+        override, extras, delay, due = options.override, options.extras, options.delay_ms, options.due_ms
         what = f"{name or 'the job'}: payload"
         new_id = _ids.make
         jobs: list[Addition] = []
         handles: list[JobHandle[Any]] = []
         for payload in payloads:
-            job_id = chosen or new_id()
+            job_id = new_id()
             envelope = encode(job_id, pack(payload, what=what, depth=depth), now, 0, override, extras)
             if len(envelope) > limit:
-                raise PayloadRefused(
-                    f"a job of {name!r} has {len(envelope)} bytes, and the limit is {limit}: pass a reference to the "
-                    "data, or raise Limits(payload=...) on the queue and its workers"
-                )
-            jobs.append(Addition(name, envelope, chosen, delay, due))
+                raise _too_large(name, len(envelope), limit)
+            jobs.append(Addition(name, envelope, None, delay, due))
             handles.append(JobHandle(self, job_id, name, keeps=keeps))
         if jobs:
-            news: list[bool] = []
-            while len(news) < len(jobs):
-                try:
-                    news += await self.session.publisher.add(
-                        jobs[len(news) :] if news else jobs, wait=options.wait
-                    )
-                except Leaving as leaving:  # whoever opened the queue leaves it: go on with the next who did
-                    news += leaving.answers
-            if chosen is not None:
-                handles[0].new = news[0]
+            await self._send(jobs, wait=options.wait)
         return handles
+
+    async def _add_claiming(
+        self, name: str, payload: Any, options: Options, *, keeps: bool | None
+    ) -> JobHandle[Any]:
+        """Add one job that takes a chosen id or a unique key, unless that is taken."""
+        now = time.time_ns() // 1_000_000
+        body = pack(payload, what=f"{name or 'the job'}: payload", depth=self.limits.depth)
+        claim = "" if options.id is None else _ids.make()
+        extras = attrs.evolve(options.extras, claim=claim) if claim else options.extras
+        fresh = options.id or _ids.make()
+        job_id, replaces = fresh, "" if options.debounce else None
+        while True:
+            envelope = encode(job_id, body, now, 0, options.override, extras)
+            if len(envelope) > self.limits.payload:
+                raise _too_large(name, len(envelope), self.limits.payload)
+            job = Addition(
+                name, envelope, job_id, options.delay_ms, options.due_ms, claim=claim, unique=options.unique,
+                window_ms=options.window_ms, replaces=replaces,
+            )  # fmt: skip
+            [answer] = await self._send([job], wait=options.wait)
+            if not isinstance(answer, Holder):
+                return JobHandle(self, job_id, name, new=answer, keeps=keeps)
+            if answer.done:
+                return JobHandle(self, answer.job_id, name, new=False, keeps=None)
+            # Another job holds the key than we thought: become it, or, if it does not wait any more, take the key over.
+            job_id = fresh if answer.job_id == replaces == job_id else answer.job_id or fresh
+            replaces = answer.job_id
+
+    async def _send(self, jobs: Sequence[Addition], *, wait: bool) -> list[Answer]:
+        answers: list[Answer] = []
+        while len(answers) < len(jobs):
+            try:
+                answers += await self.session.publisher.add(
+                    jobs[len(answers) :] if answers else jobs, wait=wait
+                )
+            except Leaving as leaving:  # whoever opened the queue leaves it: go on with the next who did
+                answers += leaving.answers
+        return answers
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -389,7 +412,6 @@ class Queue:
             relocates=self._embedded,
             outage_timeout=self._outage_timeout,
             max_length=self.max_length or 0,
-            keep_ids=self.retention.ids,
         )
         session = await context.__aenter__()
         entered: list[_Entered] | None = self._entered.get(None)
@@ -498,6 +520,13 @@ class Queue:
 
 def _name(what: str, value: object) -> str:
     return name(what, value)
+
+
+def _too_large(name: str, size: int, limit: int) -> PayloadRefused:
+    return PayloadRefused(
+        f"a job of {name!r} has {size} bytes, and the limit is {limit}: pass a reference to the data, or raise "
+        "Limits(payload=...) on the queue and its workers"
+    )
 
 
 def _task_name(value: object) -> str:

@@ -202,7 +202,7 @@ class Limits:
 
 
 def _ids(value: Duration) -> float:
-    return seconds("ids", value, zero=False)
+    return seconds("ids", value)
 
 
 @attrs.frozen(kw_only=True)
@@ -210,13 +210,13 @@ class Retention:
     """How long, or how many, of what is kept after the fact.
 
     Attributes:
-        ids: Seconds past its due time for which a caller-chosen job id is remembered, so that enqueuing it again adds
-            nothing. An hour, as in chasquimq.
+        ids: Seconds past a job's *end* for which its caller-chosen id stays taken, as the worker that ends it is set.
+            At 0 (the default) the id is free again in the very step that ends its job; until then it is taken.
         dead_letters: How many dead letters a queue keeps; the oldest are trimmed, and the number trimmed is logged.
         events: How many entries the events stream keeps.
     """
 
-    ids: float = attrs.field(default=3600.0, converter=_ids)
+    ids: float = attrs.field(default=0.0, converter=_ids)
     dead_letters: int = attrs.field(default=100_000, validator=lambda _, a, v: _positive(a, v))
     events: int = attrs.field(default=100_000, validator=lambda _, a, v: _positive(a, v))
 

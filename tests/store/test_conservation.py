@@ -68,14 +68,34 @@ MUTATIONS = {
     ),
     "a batch is not remembered": ("publish", "redis.call('ZADD', KEYS[2], batch, batch)", ""),
     "a delayed batch is not remembered": ("schedule", "redis.call('ZADD', KEYS[3], batch, batch)", ""),
-    "an id is taken by a batch, not by a job of it": ("schedule", " .. ':' .. i", ""),
     "what is delayed cannot be found": (
         "_delay",
         "redis.call('SET', index, member",
         "redis.call('PING', index, member",
     ),
+    "an id is not taken": ("schedule", "redis.call('SET', KEYS[taken]", "redis.call('GET', KEYS[taken]"),
+    "a batch sent again has forgotten whom it found": (
+        "schedule",
+        "if answer ~= 1 then redis",
+        "if false then redis",
+    ),
+    "a unique key is not taken": ("schedule", "redis.call('SET', unique,", "redis.call('GET', unique,"),
+    "what was replaced is run as well": ("schedule", "redis.call('ZREM', KEYS[2], replaced)", ""),
+    "the last one replaces whoever is there": ("schedule", "holder ~= expected then", "false then"),
+    "a job's claims outlive it": ("_ending", "redis.call('DEL', KEYS[key])", ""),
+    "a job ends the claims of others": ("_ending", "mine = owner == ARGV[at]", "mine = true"),
+    "a job is replaced beside the one that waits": (
+        "schedule",
+        "waits = waits and redis",
+        "waits = false and redis",
+    ),
+    "who comes too late ends claims": (
+        "complete",
+        "skip_belongings(key + 1, i + 4)",
+        "end_belongings(key + 1, i + 4)",
+    ),
     "a promoted job stays delayed": ("promote", "redis.call('ZREM', KEYS[1], member)", ""),
-    "a result is written by whoever comes": ("complete", "ARGV[i], 1) > 0 then", "ARGV[i], 1) >= 0 then"),
+    "a result is written by whoever comes": ("complete", "entry, 1) > 0 then", "entry, 1) >= 0 then"),
 }
 
 

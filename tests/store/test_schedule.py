@@ -6,7 +6,7 @@ import pytest
 from tests.support.hands import Table, addition, envelope, member
 
 from anyq._core.codec import delayed_member
-from anyq._core.keys import Keys
+from anyq._core.keys import CHASQUI, Keys
 from anyq._redis.client import Client
 from anyq._redis.subscriber import Subscriber
 from anyq._store.publish import Addition, Full
@@ -35,7 +35,7 @@ async def test_a_chosen_id_twice_in_one_batch_is_new_once(table: Table, keys: Ke
 
 async def test_a_batch_sent_again_has_the_same_answers(table: Table, keys: Keys) -> None:
     producer = table.producer()
-    await producer.schedule(1, 1, [addition("b", job_id="b")], 0)
+    await producer.schedule(1, 1, [addition("b", job_id="b", claim="c")], 0)
     batch = [
         addition("a", job_id="a"),
         addition("b", job_id="b"),
@@ -70,34 +70,29 @@ async def test_a_batch_sent_again_after_its_jobs_are_done_adds_nothing_and_answe
     assert await table.delayed() == {}
 
 
-async def test_another_batch_under_the_same_id_is_told_that_it_is_taken_after_the_job_is_done(
-    table: Table, keys: Keys
+async def test_a_batch_sent_again_answers_as_it_did_though_the_ids_are_free_by_now(
+    table: Table, keys: Keys, client: Client
 ) -> None:
-    producer, hands = table.producer(), await table.hands(b"anyq-1")
-    await producer.schedule(1, 1, [addition("a", job_id="a")], 0)
-    (entry,) = await hands.take()
-    await hands.settling.ack(keys.stream, [entry.id])
-    assert await producer.schedule(2, 2, [addition("a", job_id="a")], 0) == [False]
-
-
-async def test_an_id_stays_taken_for_as_long_as_was_asked_for(
-    table: Table, client: Client, keys: Keys
-) -> None:
-    producer = table.producer(keep_ids=100)
-    await producer.schedule(
-        1, 1, [addition("now", job_id="now"), addition("later", job_id="later", delay_ms=50_000)], 0
+    producer, other = table.producer(), table.producer()
+    batch = [addition("a", job_id="a"), addition("b", job_id="b")]
+    await other.schedule(1, 1, [addition("b", job_id="b")], 0)
+    assert await producer.schedule(1, 1, batch, 0) == [True, False]
+    await client.call("DEL", keys.taken_id("a"), keys.taken_id("b"))
+    assert await producer.schedule(1, 1, batch, 0) == [True, False], (
+        "nothing is said to be added that was not"
     )
-    assert 99_000 < await client.call("PTTL", keys.taken_id("now")) <= 100_000
-    assert 149_000 < await client.call("PTTL", keys.taken_id("later")) <= 150_000
-
-
-async def test_an_id_whose_time_is_past_can_be_used_again(table: Table, client: Client, keys: Keys) -> None:
-    producer = table.producer(keep_ids=0.001)
-    await producer.schedule(1, 1, [addition("a", job_id="a")], 0)
-    while await client.call("EXISTS", keys.taken_id("a")):
-        pass
-    assert await producer.schedule(2, 2, [addition("a", job_id="a")], 0) == [True]
     assert len(await table.fields(keys.stream)) == 2
+
+
+async def test_an_id_stays_taken_until_its_job_has_ended_however_long_that_takes(
+    table: Table, client: Client
+) -> None:
+    day = 24 * 3600 * 1000
+    for keys, lasts in (table.keys, 30 * day), (Keys(CHASQUI, "q"), day // 24):
+        jobs = [addition("now", job_id="now"), addition("later", job_id="later", delay_ms=50_000)]
+        await Table(client, keys).producer().schedule(1, 1, jobs, 0)
+        assert lasts - 1000 < await client.call("PTTL", keys.taken_id("now")) <= lasts
+        assert lasts + 49_000 < await client.call("PTTL", keys.taken_id("later")) <= lasts + 50_000
 
 
 async def test_an_id_that_chasquimq_took_is_taken(table: Table, client: Client, keys: Keys) -> None:
@@ -140,7 +135,10 @@ async def test_a_moment_is_kept_to_the_millisecond(table: Table) -> None:
 
 
 async def test_a_delayed_job_lies_as_chasquimqs_do(table: Table, client: Client, keys: Keys) -> None:
-    jobs = [Addition("", envelope("a"), due_ms=1), Addition("ü" * 128, envelope("b"), job_id="b", due_ms=2)]
+    jobs = [
+        Addition("", envelope("a"), due_ms=1),
+        Addition("ü" * 128, envelope("b"), job_id="b", claim="c", due_ms=2),
+    ]
     await table.producer().schedule(1, 1, jobs, 0)
     first, second = sorted(await table.delayed())
     assert (first, second) == (b"\0\0\0\0" + envelope("a"), delayed_member("ü" * 128, envelope("b")))

@@ -99,7 +99,7 @@ async def test_a_key_of_another_type_is_named_and_does_not_pass(
 
 @pytest.fixture
 async def publishing(anyio_backend: object, client: Client, keys: Keys) -> Publishing:
-    return Publishing(client, keys, b"p", 60.0)
+    return Publishing(client, keys, b"p")
 
 
 ONE = [addition("a")]
@@ -111,11 +111,11 @@ async def test_a_right_that_a_script_lacks_is_named_and_does_not_pass(
     server = start_server(users=["shy on >x ~* &* +@all -xadd"])
     async with Client(f"unix://shy:x@{server.socket}") as client:
         with pytest.raises(ResponseError) as caught:
-            await Publishing(client, keys, b"p", 60.0).publish(1, 1, ONE, 0)
+            await Publishing(client, keys, b"p").publish(1, 1, ONE, 0)
         assert reply_code(caught.value) == "NOPERM"
         with pytest.raises(ConfigurationError, match="the user of the URL lacks a right"):
             await Patience("test", Outages("test"))(
-                lambda: Publishing(client, keys, b"p", 60.0).publish(1, 1, ONE, 0)
+                lambda: Publishing(client, keys, b"p").publish(1, 1, ONE, 0)
             )
 
 
@@ -125,7 +125,7 @@ async def test_a_right_to_a_key_that_a_user_lacks_is_named(
     server = start_server(users=["shy on >x ~other* &* +@all"])
     async with Client(f"unix://shy:x@{server.socket}") as client:
         with pytest.raises(ResponseError) as caught:
-            await Publishing(client, keys, b"p", 60.0).publish(1, 1, ONE, 0)
+            await Publishing(client, keys, b"p").publish(1, 1, ONE, 0)
         assert reply_code(caught.value) == "NOPERM"
 
 
@@ -140,7 +140,7 @@ async def fragile(
 
 async def test_a_replica_and_missing_replicas_pass(fragile: tuple[Server, Client], keys: Keys) -> None:
     server, client = fragile
-    publishing = Publishing(client, keys, b"p", 60.0)
+    publishing = Publishing(client, keys, b"p")
     server.command("CONFIG", "SET", "min-replicas-to-write", 1)
     with pytest.raises(ResponseError) as caught:
         await publishing.publish(1, 1, ONE, 0)
@@ -164,7 +164,7 @@ async def test_a_disk_that_cannot_be_written_passes(fragile: tuple[Server, Clien
     while b"rdb_bgsave_in_progress:1" in await client.call("INFO", "persistence"):
         pass
     with pytest.raises(ResponseError) as caught:
-        await Publishing(client, keys, b"p", 60.0).publish(1, 1, ONE, 0)
+        await Publishing(client, keys, b"p").publish(1, 1, ONE, 0)
     assert (reply_code(caught.value), passes(caught.value)) == ("MISCONF", True)
 
 

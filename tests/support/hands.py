@@ -5,12 +5,14 @@ For tests that play a queue by hand, verb by verb.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Any, cast
 
 import attrs
 
 from anyq._core.codec import delayed_member, encode
+from anyq._core.job import NO_EXTRAS, Extras
 from anyq._core.keys import GROUP, Keys
 from anyq._redis.client import Client
 from anyq._store.consume import Consuming
@@ -21,20 +23,32 @@ from anyq._store.settle import Settling
 
 Fields = dict[bytes, bytes]
 
+_claims = itertools.count(1)
 
-def envelope(job_id: str, failed: int = 0) -> bytes:
+
+def envelope(job_id: str, failed: int = 0, extras: Extras = NO_EXTRAS) -> bytes:
     """A job with nothing to it but its id."""
-    return encode(job_id, b"\x80", 1000, failed)
+    return encode(job_id, b"\x80", 1000, failed, extras=extras)
 
 
 def addition(job: str, /, **options: Any) -> Addition:
     """A job of the task ``task``; with ``job_id`` among the options its id is a chosen one."""
+    if "job_id" in options:
+        options.setdefault("claim", f"claim-{next(_claims)}")
     return Addition("task", envelope(job), **options)
 
 
-def member(job_id: str, failed: int = 0) -> bytes:
+def claiming(job: str, /, *, chosen: bool = False, unique: str | None = None, **options: Any) -> Addition:
+    """A job that carries what it owns, as `Queue` makes them: a chosen id, a unique key, or both."""
+    number = next(_claims)
+    extras = Extras(claim=f"claim-{number}" if chosen else "", unique=unique or "")
+    data = encode(job, b"\x80", 1000 + number, extras=extras)
+    return Addition("task", data, job_id=job, claim=extras.claim, unique=unique, **options)
+
+
+def member(job_id: str, failed: int = 0, extras: Extras = NO_EXTRAS) -> bytes:
     """A job of the task ``task``, as it lies in the delayed set."""
-    return delayed_member("task", envelope(job_id, failed))
+    return delayed_member("task", envelope(job_id, failed, extras))
 
 
 @attrs.frozen
@@ -89,10 +103,10 @@ class Table:
         self.keys = keys
         self._producers = 0
 
-    def producer(self, *, keep_ids: float = 3600.0) -> Publishing:
+    def producer(self) -> Publishing:
         """A producer of its own."""
         self._producers += 1
-        return Publishing(self.client, self.keys, b"producer-%d" % self._producers, keep_ids)
+        return Publishing(self.client, self.keys, b"producer-%d" % self._producers)
 
     async def hands(self, name: bytes, *, alive: bool = True, **options: Any) -> Hands:
         """A consumer in the group."""

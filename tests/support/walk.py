@@ -8,6 +8,7 @@ deliveries are counted. The same seed takes the same decisions as long as the se
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -16,7 +17,7 @@ from typing import Any
 import attrs
 import pytest
 from redis.exceptions import ResponseError
-from tests.support.hands import Entry, Hands, Table, addition, member
+from tests.support.hands import Entry, Hands, Table, addition, claiming, member
 
 from anyq._core.codec import decode, split_member
 from anyq._core.entry import admit
@@ -24,8 +25,10 @@ from anyq._core.job import Job
 from anyq._core.keys import GROUP, Keys
 from anyq._redis.client import Client
 from anyq._services.patience import reply_code
-from anyq._store.publish import Addition, Full, Publishing
+from anyq._store.belongings import Belonging, belongings
+from anyq._store.publish import Addition, Answer, Full, Holder, Publishing
 from anyq._store.settle import Kept, Letter
+from anyq.settings import Retention
 
 FOREIGN = b"c-foreign"
 
@@ -43,7 +46,7 @@ class Batch:
     jobs: list[tuple[str, Addition]]
     plain: bool
     limit: int
-    answer: list[bool] | None = None  # what the server said first
+    answer: list[Answer] | None = None  # what the server said first
 
 
 @attrs.define
@@ -81,6 +84,10 @@ class Walk:
         self.added: set[str] = set()
         self.used: Counter[str] = Counter()  # runs that failed or were lost
         self.ended: Counter[str] = Counter()
+        self.before: Counter[str] = Counter()  # endings of earlier jobs of the same chosen id
+        self.holders: dict[str, str] = {}  # unique keys, and who took them last
+        self.claims: dict[str, str] = {}  # of chosen ids
+        self.debounced: set[str] = set()
         self.counts: Counter[str] = Counter()
         self._xackdel = xackdel
         self._names = 0
@@ -99,6 +106,8 @@ class Walk:
         moves: list[tuple[int, Callable[[], Awaitable[None]]]] = [
             (10, self.add),
             (4, self.add_chosen),
+            (4, self.add_unique),
+            (4, self.debounce),
             (5, self.add_delayed),
             (4, self.send_again),
             (16, self.read),
@@ -153,7 +162,18 @@ class Walk:
             assert job_id in self.added, f"{job_id} was never added"
             assert places > 0, f"{job_id} is lost"
             assert places == 1, f"{job_id} is in {stored[job_id]} places and ended {self.ended[job_id]} times"
-            assert letters[job_id] <= self.ended[job_id], f"{job_id} is a dead letter and alive"
+            gone = self.ended[job_id] + self.before[job_id]
+            assert letters[job_id] <= gone, f"{job_id} is a dead letter and alive"
+        claims = dict(await self._claims())
+        for job_id in self.added - (+self.ended).keys():
+            held = [self.keys.taken_id(job_id)] if job_id in self.claims else []
+            held += [self.keys.unique(key) for key, holder in self.holders.items() if holder == job_id]
+            assert claims.keys() >= set(held), f"{job_id} lives, and does not hold {held}"
+        for key, value in claims.items():
+            owner = re.split(b"[:~]", value, maxsplit=1)[1].decode()
+            mine = [id for id in self.added if owner in {id, self.claims.get(id)}]
+            assert mine, f"{key!r} is held by nobody known: {value!r}"
+            assert not self.ended[mine[0]], f"{key!r} outlived {mine[0]}"
         for lane, entry, _, _ in await self.table.pending():
             assert (lane, entry) in entries, f"{entry!r} is pending, and there is no such entry"
 
@@ -182,10 +202,9 @@ class Walk:
             if not last.held:
                 break
             for lane in self.keys.lanes:
-                mine = [place[1] for place in last.held if place[0] == lane]
-                if mine:
-                    self._end(last, lane, mine, await last.hands.settling.ack(lane, mine))
-            last.held.clear()
+                await self._acknowledge(
+                    last, lane, [job for place, job in last.held.items() if place[0] == lane]
+                )
         await self.look()
         assert self.ended == Counter(dict.fromkeys(self.added, 1))
         assert await self.table.pending() == []
@@ -193,6 +212,7 @@ class Walk:
         left = {name for name in await self.table.consumers() if name != FOREIGN}
         assert left <= {last.hands.name}, f"forgotten consumers: {left}"
         assert await last.hands.leasing.depart()
+        assert await self._claims() == []
 
     # -- adding -------------------------------------------------------------------------------------------------------
 
@@ -203,8 +223,29 @@ class Walk:
     async def add_chosen(self) -> None:
         """Jobs with chosen ids, of which some were used before, or twice."""
         ids = [f"chosen-{self._ids + self.random.randint(-12, 2)}" for _ in range(self.random.randint(1, 4))]
-        jobs = [(id, addition(id, job_id=id, delay_ms=self._some_delay())) for id in ids]
+        jobs = [(id, claiming(id, chosen=True, delay_ms=self._some_delay())) for id in ids]
         await self._begin(jobs, plain=False)
+
+    async def add_unique(self) -> None:
+        """Jobs of which there is one at a time for each key; some have a chosen id too."""
+        jobs = [
+            (id, claiming(id, unique=self._some_key(), delay_ms=self._some_delay(), chosen=self._again()))
+            for id in self._new_ids()
+        ]
+        await self._begin(jobs, plain=False)
+
+    async def debounce(self) -> None:
+        """The last one wins: in place of the one that waits, or beside the one that runs."""
+        [fresh, *_] = self._new_ids()
+        key = self._some_key()
+        job_id, replaces = fresh, ""
+        for _ in range(4):  # as `Queue` does, which goes on until it is answered
+            job = claiming(job_id, unique=key, delay_ms=self.random.randrange(20), replaces=replaces)
+            [answer] = await self._begin([(job_id, job)], plain=False) or [True]
+            if not isinstance(answer, Holder) or answer.done:
+                return
+            job_id = fresh if answer.job_id == replaces == job_id else answer.job_id or fresh
+            replaces = answer.job_id
 
     async def add_delayed(self) -> None:
         """Delayed jobs."""
@@ -220,7 +261,7 @@ class Walk:
             if self.random.random() < 0.7:
                 del producer.open[batch.number]
 
-    async def _begin(self, jobs: list[tuple[str, Addition]], *, plain: bool) -> None:
+    async def _begin(self, jobs: list[tuple[str, Addition]], *, plain: bool) -> list[Answer] | None:
         producer = self.random.choice(self.producers)
         producer.last += 1
         batch = Batch(producer.last, jobs, plain, self.random.choice([0, 0, LIMIT]))
@@ -228,11 +269,13 @@ class Walk:
         await self._send(producer, batch)
         if self.random.random() < 0.7:  # the reply arrived
             del producer.open[batch.number]
+        return batch.answer
 
     async def _send(self, producer: Producer, batch: Batch) -> None:
         jobs = [job for _, job in batch.jobs]
         lowest = next(iter(producer.open))
         verb = producer.publishing.publish if batch.plain else producer.publishing.schedule
+        waiting = await self._waiting(batch)
         try:
             answer = await verb(batch.number, lowest, jobs, batch.limit) or [True] * len(jobs)
         except Full:
@@ -242,13 +285,72 @@ class Walk:
             assert answer == batch.answer, "the same batch has another answer"
             return
         batch.answer = answer
-        for (job_id, _), new in zip(batch.jobs, answer, strict=True):
-            assert new == (job_id not in self.added), f"{job_id} is told to be {'new' if new else 'taken'}"
+        for (job_id, job), said in zip(batch.jobs, answer, strict=True):
+            self._added(job_id, job, said, waiting)
+
+    def _added(self, job_id: str, job: Addition, said: Answer, waiting: set[str | None]) -> None:
+        lives = job_id in self.added and not self.ended[job_id]
+        holder = self.holders.get(job.unique or "")
+        if holder is not None and self.ended[holder]:
+            holder = None
+        if job.claim and lives:
+            assert said is False, f"{job_id} lives, and is told to be {said}"
+        elif holder is not None and not (job.replaces is not None and holder in self.debounced):
+            assert said == Holder(holder), f"{holder} has the key of {job_id}, which is told {said}"
+        elif isinstance(said, Holder):
+            assert job.replaces is not None
+            assert said.job_id == (holder or ""), (
+                f"{job_id} is told that {said} has its key, and it is {holder}"
+            )
+            if said.done:
+                assert job_id == holder == job.replaces
+                assert job_id in waiting, f"{job_id} was replaced, and is nowhere"
+                self.used[job_id] = 0
+        else:
+            assert said is True
+            assert not lives, f"{job_id} is told to be new"
+            assert holder not in waiting, (
+                f"{job_id} is new beside {holder}, which waits and was to be replaced"
+            )
+            if job_id in self.added:
+                self.before[job_id] += self.ended.pop(job_id)
+                self.used[job_id] = 0
             self.added.add(job_id)
+            if job.claim:
+                self.claims[job_id] = job.claim
+            if job.unique is not None:
+                self.holders[job.unique] = job_id
+                if job.replaces is not None:
+                    self.debounced.add(job_id)
 
     def _new_ids(self) -> list[str]:
         first, self._ids = self._ids, self._ids + self.random.randint(1, 4)
         return [f"job-{number}" for number in range(first, self._ids)]
+
+    async def _waiting(self, batch: Batch) -> set[str | None]:
+        """Those who wait under a unique key, and lie there as they were added."""
+        found: set[str | None] = set()
+        if any(job.replaces is not None for _, job in batch.jobs):
+            for holder in self.holders.values():
+                member = await self.client.call("GET", self.keys.delayed_member(holder))
+                if member and await self.client.call("ZSCORE", self.keys.delayed, member) is not None:
+                    found.add(holder)
+        return found
+
+    def _some_key(self) -> str:
+        return f"key-{self.random.randrange(6)}"
+
+    def _owned(self, job: Job) -> tuple[Belonging, ...]:
+        return belongings(self.keys, job.id, job.extras, Retention())
+
+    async def _claims(self) -> list[tuple[bytes, bytes]]:
+        """What is held of ids and unique keys, and by whom."""
+        found: list[tuple[bytes, bytes]] = []
+        for key in (self.keys.unique("*"), self.keys.taken_id("*")):
+            names = await self.client.call("KEYS", key)
+            values = await self.client.call_many([("GET", name) for name in names])
+            found += [(name, value) for name, value in zip(names, values, strict=True) if value]
+        return found
 
     def _some_delay(self) -> int | None:
         return self.random.choice([None, self.random.randrange(20)])
@@ -292,17 +394,13 @@ class Walk:
     async def ack(self) -> None:
         """Plain successes, batched; now and then sent twice."""
         consumer, lane, jobs = self._some_held()
-        if jobs:
-            entries = [job.entry for job in jobs]
-            self._end(consumer, lane, entries, await consumer.hands.settling.ack(lane, entries))
-            if self._again():
-                assert await consumer.hands.settling.ack(lane, entries) == [-1] * len(entries)
+        await self._acknowledge(consumer, lane, jobs)
 
     async def complete(self) -> None:
         """Successes with a result."""
         consumer, lane, jobs = self._some_held()
         if jobs:
-            done = [Kept(job.entry, job.id, b"x", 60.0) for job in jobs]
+            done = [Kept(job.entry, job.id, b"x", 60.0, self._owned(job)) for job in jobs]
             entries = [job.entry for job in jobs]
             self._end(consumer, lane, entries, await consumer.hands.settling.complete(lane, done))
             if self._again():
@@ -335,7 +433,7 @@ class Walk:
     async def _retry(self, consumer: Consumer, lane: bytes, jobs: Sequence[Job]) -> None:
         failed = [job.attempt - self.random.choice([0, 0, 1]) for job in jobs]
         moves = [
-            (job.entry, self.random.randrange(20), member(job.id, count))
+            (job.entry, self.random.randrange(20), member(job.id, count, job.extras))
             for job, count in zip(jobs, failed, strict=True)
         ]
         moved = await self._settle(consumer, lane, jobs, lambda: consumer.hands.settling.retry(lane, moves))
@@ -351,6 +449,7 @@ class Walk:
                 job.id,
                 b"why",
                 self.random.choice([0, 9]),
+                self._owned(job),
             )
             for job in jobs
         ]
@@ -383,10 +482,26 @@ class Walk:
             consumer.past.append(job)
         return [job for job, owned in zip(jobs, expected, strict=True) if owned]
 
+    async def _acknowledge(self, consumer: Consumer, lane: bytes, jobs: Sequence[Job]) -> None:
+        """As the ack flusher does: those that own something are ended by a script."""
+        owning = [job for job in jobs if job.extras.owns]
+        if plain := [job.entry for job in jobs if not job.extras.owns]:
+            self._end(consumer, lane, plain, await consumer.hands.settling.ack(lane, plain))
+            if self._again():
+                assert await consumer.hands.settling.ack(lane, plain) == [-1] * len(plain)
+        if owning:
+            done = [Kept(job.entry, job.id, b"", 0.0, self._owned(job)) for job in owning]
+            entries = [job.entry for job in owning]
+            self._end(consumer, lane, entries, await consumer.hands.settling.complete(lane, done))
+            if self._again():
+                assert await consumer.hands.settling.complete(lane, done) == [-1] * len(done)
+
     def _end(self, consumer: Consumer, lane: bytes, entries: Sequence[bytes], reply: Sequence[int]) -> None:
         """A plain success counts whoever owns the entry: a late one is one too. Only the first, though."""
         for entry, answer in zip(entries, reply, strict=True):
-            job = consumer.held.pop((lane, entry))
+            job = consumer.held.pop((lane, entry), None) or next(
+                one for one in consumer.past if (one.lane, one.entry) == (lane, entry)
+            )
             consumer.past.append(job)
             assert answer in {1, -1}
             self.ended[job.id] += answer == 1
@@ -438,10 +553,7 @@ class Walk:
             return
         verb = self.random.choice(["ack", "retry", "bury", "hand back", "renew"])
         if verb == "ack":
-            entries = [job.entry for job in jobs]
-            for job, answer in zip(jobs, await zombie.hands.settling.ack(lane, entries), strict=True):
-                zombie.held.pop((lane, job.entry), None)
-                self.ended[job.id] += answer == 1
+            await self._acknowledge(zombie, lane, jobs)
         elif verb == "retry":
             await self._retry(zombie, lane, jobs)
         elif verb == "bury":

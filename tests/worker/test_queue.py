@@ -166,7 +166,7 @@ def test_a_wrong_setting_of_the_queue_alone_names_itself(
     [
         (lambda: Limits(payload=0), ValueError, "payload must be >= 1, not 0"),
         (lambda: Limits(depth="deep"), TypeError, "depth must be a whole number, not 'deep'"),  # type: ignore[arg-type]
-        (lambda: Retention(ids=0), ValueError, "ids must be a finite number of seconds > 0, not 0"),
+        (lambda: Retention(ids=-1), ValueError, "ids must be a finite number of seconds >= 0, not -1"),
         (lambda: Retention(events=-1), ValueError, "events must be >= 1, not -1"),
         (lambda: Backoff.fixed(-1), ValueError, "delay must be"),
         (

@@ -344,9 +344,25 @@ async def test_the_result_is_there_when_the_job_is_gone_from_the_stream(
 async def test_a_job_of_a_chosen_id_gives_its_result_to_who_enqueued_it_again(
     queue: Queue, give: Task[..., Any]
 ) -> None:
-    async with queue, working(queue):
+    async with queue:
         mine = give.options(id="mine")
-        assert await mine.call("first", timeout=SECONDS) == "first"
+        await mine.enqueue("first")
         again = await mine.enqueue("second")
         assert not again.new
-        assert await again.result(timeout=SECONDS) == "first"
+        async with working(queue):
+            assert await again.result(timeout=SECONDS) == "first"
+
+
+async def test_a_chosen_id_that_is_used_again_gives_the_new_result_and_never_the_old_one(
+    queue: Queue, give: Task[..., Any]
+) -> None:
+    async with queue:
+        mine = give.options(id="mine")
+        async with working(queue):
+            assert await mine.call("first", timeout=SECONDS) == "first"
+        again = await mine.enqueue("second")
+        assert again.new
+        with pytest.raises(TimeoutError):
+            await again.result(timeout=0.01)
+        async with working(queue):
+            assert await again.result(timeout=SECONDS) == "second"

@@ -16,7 +16,7 @@ from typing import Any, Final
 import attrs
 import msgpack
 
-from ..settings import Backoff
+from ..settings import NAME_LIMIT, Backoff
 from .job import NO_EXTRAS, NO_OVERRIDE, Extras, Job, Override
 from .values import ARRAY, MAP, Undecodable, unpack, unpack_first
 
@@ -39,6 +39,8 @@ _RESULT: Final = "r"
 _PARKED: Final = "p"
 _JITTER: Final = "j"
 _LOST: Final = "l"
+_CLAIM: Final = "c"
+_UNIQUE: Final = "u"
 
 # What a chasquimq worker assumes where a retry override leaves a slot empty (its sheet, section 2.3).
 _FOREIGN_MAXIMUM = 30.0
@@ -249,6 +251,10 @@ def _option_map(extras: Extras) -> dict[str, Any]:
         options[_JITTER] = True
     if extras.lost:
         options[_LOST] = extras.lost
+    if extras.claim:
+        options[_CLAIM] = extras.claim
+    if extras.unique:
+        options[_UNIQUE] = extras.unique
     return options
 
 
@@ -270,12 +276,18 @@ def _read_extras(data: bytes) -> Extras:
         parked=_milliseconds(options.pop(_PARKED, None)) or 0.0,
         full_jitter=options.pop(_JITTER, None) is True,
         lost=_count(options.pop(_LOST, None)),
+        claim=_word(options.pop(_CLAIM, None)),
+        unique=_word(options.pop(_UNIQUE, None)),
         others=options,
     )
 
 
 def _count(value: Any) -> int:
     return value if type(value) is int and 0 < value < 2**31 else 0
+
+
+def _word(value: Any) -> str:
+    return value if type(value) is str and len(value) <= NAME_LIMIT else ""
 
 
 def _milliseconds(value: Any) -> float | None:

@@ -39,6 +39,8 @@ class Extras:
         parked: Seconds for which the job has waited for a worker that knows its name.
         full_jitter: The override's backoff draws its waits from zero to the step.
         lost: Deliveries of the job that were lost with their workers, before the one that this envelope went out with.
+        claim: With what the job holds its chosen id; ``""`` when its id was made.
+        unique: The unique key that the job holds, or ``""``.
         others: What a newer AnyQ put there; carried along untouched.
     """
 
@@ -47,7 +49,14 @@ class Extras:
     parked: float = 0.0
     full_jitter: bool = False
     lost: int = 0
+    claim: str = ""
+    unique: str = ""
     others: Mapping[str, Any] = {}
+
+    @property
+    def owns(self) -> bool:
+        """Whether the job owns keys that end with it."""
+        return bool(self.claim or self.unique)
 
 
 NO_OVERRIDE = Override()
@@ -66,6 +75,8 @@ class Job:
         attempts: How many runs the job has in total; known once a task was found for it.
         result_ttl: Seconds for which its result is kept, or ``None``; known once a task was found for it.
         payload: The arguments by name, decoded when the run begins.
+        recorded: Whether its end changes more in Redis than its entry (a result that is kept, keys that end with it):
+            then a script ends it. Known once a task was found for it.
         cut: Why the run was cut short: ``timeout``, ``shutdown`` or ``lost``; or ``put off``, before it began.
     """
 
@@ -83,6 +94,7 @@ class Job:
     home: Any = None
     attempts: int = 0
     result_ttl: float | None = None
+    recorded: bool = False
     payload: Any = None
     deadline_ms: int | None = None
     ended: bool = False

@@ -90,6 +90,10 @@ class Keys:
         """The exact member of ``delayed`` that holds the job with this id; chasquimq's name."""
         return self._tag + b"didx:" + job_id.encode()
 
+    def unique(self, key: str) -> bytes:
+        """Marks a unique key as taken: the claim of the job that has it."""
+        return self._tag + b"unique:" + key.encode()
+
     def sent(self, producer: bytes) -> bytes:
         """Which batches of this producer took effect, so that one sent again after a lost reply adds nothing."""
         return self._tag + b"sent:" + producer

@@ -106,7 +106,8 @@ class Done:
     Attributes:
         job: The job.
         seconds: How long the run took.
-        result: The encoded result, or ``None`` to keep none.
+        result: The encoded result; ``None`` when the job ends by a bare acknowledgement (it is not `Job.recorded`), and
+            empty when only what it owns has to end.
     """
 
     job: Job

@@ -28,14 +28,23 @@ class AckFlusher(Relocator[Done]):
     moves_jobs = False
 
     async def settle(self, lane: bytes, group: Sequence[Done]) -> None:
-        """Acknowledge and delete, and write the results that somebody asked for."""
+        """Acknowledge and delete; write the results that somebody asked for, and end what the jobs own."""
         plain = [done for done in group if done.result is None]
         if plain:
             entries = [done.job.entry for done in plain]
             self._confirm(lane, plain, await self.patience(lambda: self.settling.ack(lane, entries)))
         if len(plain) < len(group):
             for part in _parts([done for done in group if done.result is not None]):
-                results = [Kept(done.entry, done.job.id, done.result or b"", _ttl(done)) for done in part]
+                results = [
+                    Kept(
+                        done.entry,
+                        done.job.id,
+                        done.result or b"",
+                        done.job.result_ttl or 0.0,
+                        self.owned(done.job),
+                    )
+                    for done in part
+                ]
                 reply = await self.patience(lambda: self.settling.complete(lane, results))  # noqa: B023
                 self._confirm(lane, part, reply)
 
@@ -68,7 +77,3 @@ def _parts(group: list[Done]) -> list[list[Done]]:
             size = len(done.result or b"")
         parts[-1].append(done)
     return parts
-
-
-def _ttl(done: Done) -> float:
-    return done.job.result_ttl or 0.001

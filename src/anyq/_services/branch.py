@@ -16,6 +16,7 @@ from .._core.keys import Keys
 from .._core.runnable import Policy, Runnable
 from .._redis.client import Client
 from .._redis.subscriber import Subscriber
+from .._store.belongings import belongings
 from .._store.consume import Consuming
 from .._store.leases import Leasing
 from .._store.promote import Promoting
@@ -160,6 +161,7 @@ class Branch:
             self.observers["metrics"] = Metrics(sink=plan.metrics, bulletin=self.bulletin).run
         desk = Desk(
             queue=queue, worker=consumer.decode(), settling=settling, patience=patience, ledger=self.ledger,
+            owned=lambda job: belongings(keys, job.id, job.extras, plan.retention),
             bulletin=self.bulletin, counts=counts,
         )  # fmt: skip
         relocators: tuple[Relocator[Any], ...] = (

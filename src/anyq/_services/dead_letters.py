@@ -12,8 +12,9 @@ import msgpack
 
 from .._core import notices
 from .._core.codec import recode
-from .._core.entry import Spoiled
+from .._core.entry import Spoiled, admit
 from .._core.outcome import Dead
+from .._store.belongings import Belonging
 from .._store.settle import Letter
 from ..metrics.sink import DeadLettered
 from .clock import wall_ms
@@ -48,7 +49,7 @@ class DeadLetterRelocator(Relocator[Dead | Spoiled]):
             if outcome.fields:
                 # A reader of any language can unpack what an entry without a job held.
                 fields += "fields", msgpack.packb(list(outcome.fields))
-            return Letter(outcome.entry, [*fields, *died])
+            return Letter(outcome.entry, [*fields, *died], owned=self._left_by(outcome))
         job, error = outcome.job, outcome.error
         fields = ["d", recode(job, job.attempt - 1)]
         if job.name:
@@ -69,7 +70,12 @@ class DeadLetterRelocator(Relocator[Dead | Spoiled]):
                     "traceback": error.traceback if error else "",
                 }
             )
-        return Letter(job.entry, [*fields, *died], job.id, failure, job.result_ttl or 0.0)
+        return Letter(job.entry, [*fields, *died], job.id, failure, job.result_ttl or 0.0, self.owned(job))
+
+    def _left_by(self, spoiled: Spoiled) -> Sequence[Belonging]:
+        """What an entry's job owned, as far as the entry can be read: one that is too large for this worker can."""
+        job = admit(self.queue, spoiled.lane, spoiled.entry, (b"d", spoiled.data), len(spoiled.data), None)
+        return () if isinstance(job, Spoiled) else self.owned(job)
 
     def _settled(self, outcome: Dead | Spoiled, *, moved: bool) -> None:
         if not moved:  # sent again after a lost reply, or taken over meanwhile

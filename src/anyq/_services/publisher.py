@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import anyio
 
-from .._store.publish import Addition, Full, Publishing
+from .._store.publish import Addition, Answer, Full, Publishing
 from ..errors import ConnectionLost, QueueFull
 from .patience import Patience
 
@@ -33,18 +33,18 @@ class Leaving(Exception):
 
     def __init__(self) -> None:
         super().__init__()
-        self.answers: list[bool] = []
+        self.answers: list[Answer] = []
 
 
 class _Ticket:
     """A caller that waits in the batch."""
 
-    __slots__ = ("error", "job", "new", "sent")
+    __slots__ = ("answer", "error", "job", "sent")
 
     def __init__(self, job: Addition) -> None:
         self.job = job
         self.sent = anyio.Event()
-        self.new = True
+        self.answer: Answer = True
         self.error: Exception | None = _closed()
 
 
@@ -75,8 +75,8 @@ class Publisher:
         """Whether anything was ever sent."""
         return self._batch > 0
 
-    async def add(self, jobs: Sequence[Addition], *, wait: bool = True) -> list[bool]:
-        """Add jobs; tell for each whether it is new. Cancelled, a batch that was on its way may or may not be added.
+    async def add(self, jobs: Sequence[Addition], *, wait: bool = True) -> list[Answer]:
+        """Add jobs; tell for each what became of it. Cancelled, a batch that was on its way may or may not be added.
 
         Raises:
             QueueFull: There is no room, and ``wait`` is false.
@@ -92,7 +92,7 @@ class Publisher:
         await ticket.sent.wait()
         if ticket.error is not None:
             raise ticket.error
-        return [ticket.new]
+        return [ticket.answer]
 
     async def run(self) -> None:
         """Send what gathers, until cancelled."""
@@ -117,18 +117,18 @@ class Publisher:
 
     async def _send_together(self, tickets: Sequence[_Ticket]) -> None:
         try:
-            news = await self._send([ticket.job for ticket in tickets], wait=True)
+            answers = await self._send([ticket.job for ticket in tickets], wait=True)
         except Exception as error:  # noqa: BLE001 - each caller of the batch raises it
             for ticket in tickets:
                 ticket.error = error
         else:
-            for ticket, new in zip(tickets, news, strict=True):
-                ticket.new, ticket.error = new, None
+            for ticket, answer in zip(tickets, answers, strict=True):
+                ticket.answer, ticket.error = answer, None
         for ticket in tickets:
             ticket.sent.set()
 
-    async def _send(self, jobs: Sequence[Addition], *, wait: bool) -> list[bool]:
-        answers: list[bool] = []
+    async def _send(self, jobs: Sequence[Addition], *, wait: bool) -> list[Answer]:
+        answers: list[Answer] = []
         try:
             for batch in self._batches(jobs):
                 answers += await self._deliver(batch, wait=wait)
@@ -137,14 +137,14 @@ class Publisher:
             raise
         return answers
 
-    async def _deliver(self, jobs: Sequence[Addition], *, wait: bool) -> list[bool]:
+    async def _deliver(self, jobs: Sequence[Addition], *, wait: bool) -> list[Answer]:
         """Send one batch until it is answered."""
         self._batch = number = self._batch + 1
         self._unanswered[number] = None
         plain = all(job.plain for job in jobs)
         pause = _FIRST_PAUSE
 
-        async def send() -> list[bool]:
+        async def send() -> list[Answer]:
             lowest = next(iter(self._unanswered))
             if plain:
                 await self._publishing.publish(number, lowest, jobs, self._max_length)

@@ -13,6 +13,8 @@ from typing import ClassVar, Generic, Protocol, TypeVar
 import attrs
 
 from .._core.entry import Spoiled
+from .._core.job import Job
+from .._store.belongings import Belonging
 from .._store.settle import Settling
 from .batches import batches
 from .channels import Bulletin, Channel
@@ -44,6 +46,7 @@ class Desk:
         queue: The queue's name.
         worker: The worker's name.
         settling: The verbs.
+        owned: Tells what a job owns that ends with it.
         patience: Gives a service its way to meet trouble.
         ledger: Where held entries are struck out once Redis has confirmed.
         bulletin: Where it is said what happened.
@@ -53,6 +56,7 @@ class Desk:
     queue: str
     worker: str
     settling: Settling
+    owned: Callable[[Job], Sequence[Belonging]]
     patience: Callable[[str], Patience]
     ledger: Ledger
     bulletin: Bulletin
@@ -80,6 +84,7 @@ class Relocator(ABC, Generic[E]):
         self.queue = desk.queue
         self.worker = desk.worker
         self.settling = desk.settling
+        self.owned = desk.owned
         self.patience = desk.patience(self.service)
         self.ledger = desk.ledger
         self.bulletin = desk.bulletin

@@ -24,7 +24,7 @@ from anyio.lowlevel import checkpoint
 from anyio.to_thread import run_sync
 
 from .._core import notices
-from .._core.job import Job
+from .._core.job import NO_EXTRAS, Job
 from .._core.outcome import (
     BAD_PAYLOAD,
     BAD_RESULT,
@@ -251,7 +251,8 @@ class Runners:
             attempts = home.attempts(task)
         job.attempts = attempts
         ttl = job.extras.result_ttl
-        job.result_ttl = task.policy.result_ttl if ttl is None else ttl
+        job.result_ttl = ttl = task.policy.result_ttl if ttl is None else ttl
+        job.recorded = ttl is not None or (job.extras is not NO_EXTRAS and job.extras.owns)
         if job.attempt > attempts:
             dead = given_up(job, attempts)
             assert dead is not None
@@ -319,13 +320,9 @@ class Runners:
         if timeout is not None:
             runner.scope.deadline = math.inf
         result: bytes | None = None
-        if job.result_ttl is not None:
+        if job.recorded:
             try:
-                result = pack(value, what="the result", depth=home.limits.depth)
-                if len(result) > home.limits.result:
-                    raise PayloadRefused(
-                        f"the result has {len(result)} bytes, and the limit is {home.limits.result}"
-                    )
+                result = _packed(value, home) if job.result_ttl is not None else b""
             except Exception as error:  # noqa: BLE001 - whatever it is, to run the job again would end the same way
                 dead = Dead(job, BAD_RESULT, Error.of(error))
                 self._say_failed(job, home, dead.error, time.monotonic() - began)
@@ -485,6 +482,14 @@ class Runners:
 
     def _bad_backoff(self, mistake: ValueError) -> None:
         logger.error("a backoff function failed, the default backoff is used: %s", mistake)
+
+
+def _packed(value: Any, home: Home) -> bytes:
+    """Encode a result that is kept."""
+    result = pack(value, what="the result", depth=home.limits.depth)
+    if len(result) > home.limits.result:
+        raise PayloadRefused(f"the result has {len(result)} bytes, and the limit is {home.limits.result}")
+    return result
 
 
 def _arguments(task: Runnable, payload: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:

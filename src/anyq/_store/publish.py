@@ -14,9 +14,33 @@ from . import scripts
 #: Seconds for which the server remembers which batches of a producer took effect: far longer than anybody resends.
 _REMEMBERED = 3600
 
+#: Milliseconds past its due time for which a job holds its claims, should no script ever end it (a stream that somebody
+#: deleted). On a queue shared with chasquimq, whose workers end no claims, it is chasquimq's hour.
+_CLAIMS_MS = 30 * 24 * 3600 * 1000
+_SHARED_CLAIMS_MS = 3600 * 1000
+
 
 class Full(Exception):
     """The stream holds ``max_length`` jobs; nothing was added."""
+
+
+@attrs.frozen
+class Holder:
+    """The job that holds a unique key.
+
+    Attributes:
+        job_id: Its id.
+        done: Whether that is the last word. If not, nothing was done: this job held the key and was not expected, or
+            does not wait any more, and so could not be replaced.
+    """
+
+    job_id: str
+    done: bool = True
+
+
+#: What became of a job that was to be added: ``True`` it is new; ``False`` its chosen id was taken; else the `Holder`
+#: of its unique key.
+Answer = bool | Holder
 
 
 @attrs.frozen
@@ -26,9 +50,14 @@ class Addition:
     Attributes:
         name: The task's name.
         envelope: The job, encoded.
-        job_id: Its id, when the caller chose it; ``None`` for a made one, which needs no check.
+        job_id: Its id, when the caller chose it or it has a unique key; ``None`` for others, which need no check.
         delay_ms: Milliseconds to wait, by the server's clock.
         due_ms: The epoch millisecond it is due, instead of a delay.
+        claim: With what it takes its id, when the caller chose it.
+        unique: Its unique key.
+        window_ms: Milliseconds for which it holds that key at least, ended or not.
+        replaces: With a unique key: the id of the job that waits under it and is to be replaced by this one (``""``:
+            nobody is expected there). ``None`` leaves alone whoever is there.
     """
 
     name: str
@@ -36,6 +65,10 @@ class Addition:
     job_id: str | None = None
     delay_ms: int | None = None
     due_ms: int | None = None
+    claim: str = ""
+    unique: str | None = None
+    window_ms: int = 0
+    replaces: str | None = None
 
     @property
     def delayed(self) -> bool:
@@ -55,15 +88,12 @@ class Publishing:
         client: The connection.
         keys: The queue's keys.
         producer: This producer's random name: batches are counted per producer.
-        keep_ids: Seconds past a job's due time for which its chosen id stays taken.
     """
 
-    def __init__(self, client: Client, keys: Keys, producer: bytes, keep_ids: float) -> None:
+    def __init__(self, client: Client, keys: Keys, producer: bytes) -> None:
         self._client = client
         self._keys = keys
-        self._producer = producer
         self._sent = keys.sent(producer)
-        self._keep = round(keep_ids * 1000)
 
     async def publish(self, batch: int, lowest: int, jobs: Sequence[Addition], max_length: int) -> None:
         """Add plain jobs, as batch number ``batch``; ``lowest`` is the lowest batch not yet answered.
@@ -80,15 +110,15 @@ class Publishing:
 
     async def schedule(
         self, batch: int, lowest: int, jobs: Sequence[Addition], max_length: int
-    ) -> list[bool]:
-        """Add jobs that are delayed or have a chosen id; tell for each whether it is new.
+    ) -> list[Answer]:
+        """Add jobs that are delayed, have a chosen id or a unique key; tell for each what became of it.
 
         Raises:
             Full: There is no room for all that are ready now; nothing was added.
         """
         keys = [self._keys.stream, self._keys.delayed, self._sent]
-        token = b"%b:%d" % (self._producer, batch)
-        args: list[bytes | str | int] = [batch, lowest, max_length, _REMEMBERED, token, self._keys.due]
+        lasting = _SHARED_CLAIMS_MS if self._keys.shared else _CLAIMS_MS
+        args: list[bytes | str | int] = [batch, lowest, max_length, _REMEMBERED, self._keys.due, lasting]
         for job in jobs:
             if job.due_ms is not None:
                 args += "at", job.due_ms
@@ -96,16 +126,39 @@ class Publishing:
                 args += "in", job.delay_ms
             else:
                 args += "", 0
-            args += job.name, job.envelope, self._keep if job.job_id is not None else 0
-            if job.job_id is not None:
-                keys.append(self._keys.taken_id(job.job_id))
-            if job.delayed:
-                keys.append(self._keys.delayed_member(job.job_id or envelope_id(job.envelope) or ""))
+            owner = job.job_id or "" if job.unique is not None else ""
+            args += job.name, job.envelope, job.claim, owner, job.window_ms
+            args += "" if job.replaces is None else "last", job.replaces or ""
+            keys += self._claims(job)
         reply = await self._client.run(scripts.SCHEDULE, keys, args)
         if reply == -1:
             raise Full
-        return [answer == 1 for answer in reply]
+        return [_answer(answer) for answer in reply]
+
+    def _claims(self, job: Addition) -> list[bytes]:
+        """The keys that one job brings along, in the script's order."""
+        keys: list[bytes] = []
+        job_id = job.job_id or (envelope_id(job.envelope) if job.delayed else None) or ""
+        if job.claim:
+            keys += (
+                self._keys.taken_id(job_id),
+                self._keys.result(job_id),
+                self._keys.failure(job_id),
+            )
+        if job.unique is not None:
+            keys.append(self._keys.unique(job.unique))
+        if job.delayed:
+            keys.append(self._keys.delayed_member(job_id))
+        if job.replaces and job.replaces != job_id:
+            keys.append(self._keys.delayed_member(job.replaces))
+        return keys
 
     async def forget(self) -> None:
         """Drop this producer's memory on the server; it is going away."""
         await self._client.call(b"DEL", self._sent)
+
+
+def _answer(reply: int | bytes) -> Answer:
+    if isinstance(reply, int):
+        return reply == 1
+    return Holder(reply[1:].decode(), done=reply[:1] == b"h")

@@ -12,23 +12,26 @@ from .._core.keys import GROUP, Keys
 from .._redis.client import Argument, Client
 from .._redis.scripts import Script
 from . import scripts
+from .belongings import Belonging, as_words
 
 
 @attrs.frozen
 class Kept:
-    """A finished job whose result is kept.
+    """A finished job that leaves more behind than its entry: a result that is kept, or keys that end with it.
 
     Attributes:
         entry: Its entry id.
         job_id: Its id.
         result: The encoded result.
-        ttl: Seconds to keep it.
+        ttl: Seconds to keep it; 0 keeps nothing.
+        owned: What ends with the job.
     """
 
     entry: bytes
     job_id: str
     result: bytes
     ttl: float
+    owned: Sequence[Belonging] = ()
 
 
 @attrs.frozen
@@ -41,6 +44,7 @@ class Letter:
         job_id: Its id, if it has a readable one.
         failure: What to tell whoever waits for the result, encoded.
         ttl: Seconds to keep that; 0 keeps nothing.
+        owned: What ends with the job.
     """
 
     entry: bytes
@@ -48,6 +52,7 @@ class Letter:
     job_id: str = ""
     failure: bytes = b""
     ttl: float = 0.0
+    owned: Sequence[Belonging] = ()
 
 
 class Settling:
@@ -86,11 +91,15 @@ class Settling:
         return await self._run(scripts.ACK, (lane,), (GROUP, *entries))
 
     async def complete(self, lane: bytes, done: Sequence[Kept]) -> list[int]:
-        """Acknowledge, delete, write the results and wake who waits for them; 1 per entry that was still pending."""
-        keys = [lane, *(self._keys.result(kept.job_id) for kept in done)]
+        """Acknowledge, delete, write results, end what jobs own, wake who waits; 1 per entry that was still pending."""
+        keys = [lane]
         args: list[Argument] = [GROUP]
         for kept in done:
-            args += kept.entry, max(1, round(kept.ttl * 1000)), kept.result, self._keys.finished(kept.job_id)
+            keeps = kept.ttl > 0
+            owned, words = as_words(kept.owned)
+            keys += self._keys.result(kept.job_id), *owned
+            args += kept.entry, max(1, round(kept.ttl * 1000)) if keeps else 0, kept.result
+            args += self._keys.finished(kept.job_id) if keeps else b"", *words
         return await self._run(scripts.COMPLETE, keys, args)
 
     async def retry(self, lane: bytes, moves: Sequence[tuple[bytes, int, bytes]]) -> list[int]:
@@ -108,11 +117,11 @@ class Settling:
         args: list[Argument] = [GROUP, self._consumer, self._dead_letters]
         for letter in letters:
             keeps = letter.ttl > 0
-            if keeps:
-                keys.append(self._keys.failure(letter.job_id))
+            owned, words = as_words(letter.owned)
+            keys += self._keys.failure(letter.job_id), *owned
             channel = self._keys.finished(letter.job_id) if keeps else b""
             args += letter.entry, max(1, round(letter.ttl * 1000)) if keeps else 0, letter.failure, channel
-            args += len(letter.fields), *letter.fields
+            args += len(letter.fields), *letter.fields, *words
         *moved, trimmed = await self._run(scripts.BURY, keys, args)
         return moved, trimmed
 

@@ -1,21 +1,26 @@
--- Acknowledge and delete entries whose results are kept, write the results and wake who waits for them.
--- KEYS  1 stream   then per entry: result
--- ARGV  1 group   then per entry: entry id, milliseconds to keep, bytes, channel to wake
+-- End finished jobs that leave more behind than their entry: acknowledge and delete, write the results that are kept, end what
+-- the jobs own, and wake who waits.
+-- KEYS  1 stream   then per entry: result, the keys that the job owns
+-- ARGV  1 group   then per entry: entry id, milliseconds to keep the result ('0': not at all), its bytes,
+--       channel to wake ('': nobody), what the job owns (see _ending.lua)
 -- Reply per entry: 1 acknowledged now, -1 not pending: somebody else has the job, nothing was written
 local reply = {}
 -- A write that changes nothing and that a full server allows: what follows is not refused.
 redis.call('XDEL', KEYS[1], '0-0')
-for i = 2, #ARGV, 4 do
-  local index = (i - 2) / 4 + 1
-  if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1) > 0 then
+local key, i = 2, 2
+while i <= #ARGV do
+  local entry, keep, bytes, channel, result = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], KEYS[key]
+  if #redis.call('XPENDING', KEYS[1], ARGV[1], entry, entry, 1) > 0 then
     -- Add first, delete last: scripts do not roll back.
-    redis.call('SET', KEYS[index + 1], ARGV[i + 2], 'PX', ARGV[i + 1])
-    redis.call('PUBLISH', ARGV[i + 3], 'done')
-    redis.call('XACK', KEYS[1], ARGV[1], ARGV[i])
-    redis.call('XDEL', KEYS[1], ARGV[i])
-    reply[index] = 1
+    if keep ~= '0' then redis.call('SET', result, bytes, 'PX', keep) end
+    key, i = end_belongings(key + 1, i + 4)
+    if channel ~= '' then redis.call('PUBLISH', channel, 'done') end
+    redis.call('XACK', KEYS[1], ARGV[1], entry)
+    redis.call('XDEL', KEYS[1], entry)
+    reply[#reply + 1] = 1
   else
-    reply[index] = -1
+    key, i = skip_belongings(key + 1, i + 4)
+    reply[#reply + 1] = -1
   end
 end
 return reply

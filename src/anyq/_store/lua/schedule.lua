@@ -1,20 +1,40 @@
--- Add jobs that are delayed or have a caller-chosen id, once, however often the batch is sent.
--- KEYS  1 stream   2 delayed   3 sent   then per job: its taken id, if it has an id of its own; its index, if it is delayed
+-- Add jobs that are delayed, have a caller-chosen id or a unique key; once, however often the batch is sent.
+-- KEYS  1 stream   2 delayed   3 sent   then per job
+--       with a claim: its taken id, and what an earlier job of this id left: result, failure
+--       with a unique key: that key
+--       when it is delayed: its index
+--       with an expected holder that is not itself: the index of that one
 -- ARGV  1 number of this batch   2 lowest number not yet answered   3 max_length (0: none)   4 seconds to remember
---       5 token: names this batch in the taken ids (with the place of the job in it)   6 channel to wake promoters
+--       5 channel to wake promoters   6 milliseconds past its due time for which a job holds its claims, if nobody ends it
 --       then per job: when ('' now, 'in' milliseconds, 'at' epoch milliseconds), that number, name, envelope,
---       milliseconds past its due time for which its id stays taken ('0': it has none)
--- Reply -1 full: nothing added; else per job 1 new, 0 its id was taken
-local STEP, FIRST = 5, 7
-local batch, token = ARGV[1], ARGV[5]
+--       claim on its id ('' for a made one), its id if it has a unique key (else ''), milliseconds for which it keeps that
+--       key at least, 'last' to replace the job that waits under the key, if that was added so too (else ''),
+--       who that is expected to be ('' nobody)
+-- Reply -1 full: nothing added; else per job
+--       1 new, 0 its id was taken, 'h<id>' job <id> holds the unique key (or was replaced by this one, under its own id),
+--       'c<id>' nothing was done: job <id> holds the key and was not expected, or does not wait any more
+local STEP, FIRST = 9, 7
+local batch = ARGV[1]
 -- One below the floor was answered: these are bytes of a connection that was given up, and they come late.
 local known = redis.call('ZMSCORE', KEYS[3], batch, 'floor')
 local done = known[1] or known[2] and tonumber(batch) < tonumber(known[2])
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+if done then
+  -- The answers of then: all were new, but for those that are noted.
+  local noted, again = {}, {}
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], batch, batch)) do
+    local place, answer = string.match(member, '^%d+:(%d+):(.*)$')
+    if place then noted[tonumber(place)] = answer end
+  end
+  for place = 1, (#ARGV - FIRST + 1) / STEP do
+    local answer = noted[place] or '1'
+    again[place] = tonumber(answer) or answer
+  end
+  return again
+end
 
 local limit = tonumber(ARGV[3])
-if limit > 0 and not done then
+if limit > 0 then
   local ready = 0
   for i = FIRST, #ARGV, STEP do
     if ARGV[i] == '' then ready = ready + 1 end
@@ -22,50 +42,80 @@ if limit > 0 and not done then
   if ready > 0 and redis.call('XLEN', KEYS[1]) + ready > limit then return -1 end
 end
 
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local before = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]
-local reply, key = {}, 4
+local reply, key, life = {}, 4, tonumber(ARGV[6])
 for i = FIRST, #ARGV, STEP do
-  local when, number, name, envelope, keep = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3], tonumber(ARGV[i + 4])
-  local taken, index
-  if keep > 0 then
-    taken, key = KEYS[key], key + 1
+  local when, number, name, envelope = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3]
+  local claim, id, window, expected = ARGV[i + 4], ARGV[i + 5], tonumber(ARGV[i + 6]), ARGV[i + 8]
+  local taken, unique, index, index_of_expected
+  if claim ~= '' then taken, key = key, key + 3 end
+  if id ~= '' then unique, key = KEYS[key], key + 1 end
+  if when ~= '' then index, key = KEYS[key], key + 1 end
+  if expected ~= '' and expected ~= id then index_of_expected, key = KEYS[key], key + 1 end
+
+  local answer, replaced = 1, nil
+  local holder, yields = unique and redis.call('GET', unique) or nil, false
+  if holder then
+    local sign, owner = string.match(holder, '^%d+([:~])(.*)$')
+    holder, yields = owner or holder, sign == '~'
   end
-  if when ~= '' then
-    index, key = KEYS[key], key + 1
-  end
-  local by = taken and redis.call('GET', taken)
-  if by then
-    -- Taken by an earlier sending of this very batch: the job is as new as it was then.
-    reply[#reply + 1] = by == token .. ':' .. i and 1 or 0
-  elseif done then
-    reply[#reply + 1] = 1
-  else
-    local due = when == 'in' and now + number or number
-    if when == '' then
-      if name == '' then
-        redis.call('XADD', KEYS[1], '*', 'd', envelope)
-      else
-        redis.call('XADD', KEYS[1], '*', 'd', envelope, 'n', name)
-      end
+  if taken and redis.call('EXISTS', KEYS[taken]) == 1 then
+    answer = 0
+  elseif holder and not (yields and ARGV[i + 7] == 'last') then
+    answer = 'h' .. holder
+  elseif holder and holder ~= expected then
+    answer = 'c' .. holder
+  elseif holder then
+    -- The last one wins: over a job that waits, by replacing it; beside one that does not any more, as a new job.
+    local waits = redis.call('GET', index_of_expected or index)
+    waits = waits and redis.call('ZSCORE', KEYS[2], waits) and waits
+    if holder ~= id and not waits then
+      answer = 1
+    elseif holder == id and waits then
+      answer, replaced = 'h' .. id, waits
     else
-      local size = #name
-      local member = string.char(size % 256, math.floor(size / 256), 0, 0) .. name .. envelope
-      delay(KEYS[2], index, member, due, now)
+      answer = 'c' .. holder
     end
-    if taken then
-      local lasts = keep + (index and math.max(0, due - now) or 0)
-      redis.call('SET', taken, token .. ':' .. i, 'PX', string.format('%.0f', lasts))
-    end
-    reply[#reply + 1] = 1
+  elseif expected ~= '' and expected == id then
+    answer = 'c'  -- it was to replace a job that has ended: its id is not this one's
   end
+
+  if answer == 1 or replaced then
+    -- Add first, delete last: and on a full server the first write is the one that is refused.
+    local due, member = when == 'in' and now + number or number, nil
+    if when ~= '' then
+      local size = #name
+      member = string.char(size % 256, math.floor(size / 256), 0, 0) .. name .. envelope
+      delay(KEYS[2], index, member, due, now)
+      if replaced and replaced ~= member then redis.call('ZREM', KEYS[2], replaced) end
+    elseif name == '' then
+      redis.call('XADD', KEYS[1], '*', 'd', envelope)
+    else
+      redis.call('XADD', KEYS[1], '*', 'd', envelope, 'n', name)
+    end
+    local lasts = math.min(life + (member and math.max(0, due - now) or 0), 9e15)
+    if taken then
+      redis.call('SET', KEYS[taken], '0:' .. claim, 'PX', string.format('%.0f', lasts))
+      redis.call('DEL', KEYS[taken + 1], KEYS[taken + 2])
+    end
+    if unique then
+      local until_ = window > 0 and string.format('%.0f', now + window) or '0'
+      local sign = ARGV[i + 7] == 'last' and '~' or ':'
+      redis.call('SET', unique, until_ .. sign .. id, 'PX', string.format('%.0f', math.max(lasts, window)))
+    end
+  end
+  reply[#reply + 1] = answer
 end
 
-if not done then
-  redis.call('ZADD', KEYS[3], batch, batch)
-  redis.call('ZADD', KEYS[3], 'GT', ARGV[2], 'floor')
-  redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[2])
-  redis.call('EXPIRE', KEYS[3], ARGV[4])
+redis.call('ZADD', KEYS[3], batch, batch)
+for place, answer in ipairs(reply) do
+  if answer ~= 1 then redis.call('ZADD', KEYS[3], batch, batch .. ':' .. place .. ':' .. answer) end
 end
+redis.call('ZADD', KEYS[3], 'GT', ARGV[2], 'floor')
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[2])
+redis.call('EXPIRE', KEYS[3], ARGV[4])
 local after = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]
-if after ~= before and after then redis.call('PUBLISH', ARGV[6], after) end
+if after ~= before and after then redis.call('PUBLISH', ARGV[5], after) end
 return reply
