@@ -43,7 +43,7 @@ class Holder:
 Answer = bool | Holder
 
 
-@attrs.frozen
+@attrs.define  # not frozen: that takes three times as long to make, and they are made by the thousand
 class Addition:
     """A job to be added.
 
