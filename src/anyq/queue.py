@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
 from types import TracebackType
 from typing import Any, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, overload
 
@@ -32,13 +33,15 @@ from ._redis.address import Address
 from ._redis.client import Client
 from ._services.lifespans import Lifespan
 from ._services.lifespans import checked as checked_lifespans
+from ._services.patience import Patience
+from ._services.pausing import Pausing
 from ._services.publisher import Leaving
 from ._session import Session, open_session
 from ._store.publish import Addition, Answer, Holder
 from .errors import NotOpen, PayloadRefused
 from .handles import JobHandle
 from .options import TASK_OPTIONS, JobOptions, Options, TaskOptions, known, policy_of
-from .settings import Backoff, Duration, Limits, Retention, at_least, name, optional_seconds
+from .settings import Backoff, Duration, Limits, Retention, at_least, moment, name, optional_seconds
 from .tasks import AsyncTask, PlainTask, Task
 
 P = ParamSpec("P")
@@ -398,6 +401,81 @@ class Queue:
                 answers += leaving.answers
         return answers
 
+    # -- pausing --------------------------------------------------------------------------------------------------
+
+    async def pause(self, task: Task[Any, Any] | str | None = None, *, until: datetime | None = None) -> None:
+        """Let no job start any more, of this queue or of one task, on any worker; jobs that run go on to their end.
+
+        Args:
+            task: The task, or its name; left out, the whole queue.
+            until: The moment when the pause ends by itself, an aware ``datetime``, by the server's clock; left out, it
+                lasts until `resume`. Pausing again replaces it.
+
+        Jobs are enqueued as ever, and delayed ones become due; they wait. Jobs of a paused task are set aside, so that
+        those behind them run.
+
+        Returns when every worker that lives has confirmed that it starts nothing more: no job starts after that. A
+        worker that is frozen or was killed is waited for until its ``lease`` runs out, one whose event loop is blocked
+        until it turns again.
+
+        Raises:
+            RedisUnavailable: Redis was away for longer than the queue's ``outage_timeout``.
+            NotOpen: The queue is not open here.
+
+        Safe to cancel; the pause may stay in force then. To pause again, as after a lost reply, changes nothing.
+
+        Example:
+            >>> await queue.pause()
+            >>> await queue.pause("newsletter", until=datetime.now(UTC) + timedelta(hours=1))
+        """
+        until_ms = 0 if until is None else max(1, moment("until", until))
+        await self._pausing.pause(_task_or_none(task), until_ms)
+
+    async def resume(self, task: Task[Any, Any] | str | None = None) -> bool:
+        """End the pause of this queue, or of one task; jobs that were set aside are brought back by the workers.
+
+        Args:
+            task: The task, or its name; left out, the whole queue. Tasks that are paused by themselves stay so.
+
+        Returns:
+            Whether it was paused.
+
+        Raises:
+            RedisUnavailable: Redis was away for longer than the queue's ``outage_timeout``.
+            NotOpen: The queue is not open here.
+
+        Safe to cancel: the pause is ended, or it is not.
+
+        Example:
+            >>> await queue.resume("newsletter")
+            True
+        """
+        return await self._pausing.resume(_task_or_none(task))
+
+    async def paused(self, task: Task[Any, Any] | str | None = None) -> bool:
+        """Tell whether this queue is paused, or a task of it: by itself, or with its queue.
+
+        Args:
+            task: The task, or its name; left out, the queue.
+
+        Raises:
+            RedisUnavailable: Redis was away for longer than the queue's ``outage_timeout``.
+            NotOpen: The queue is not open here.
+
+        Safe to cancel.
+
+        Example:
+            >>> await queue.paused()
+            False
+        """
+        return await self._pausing.paused(_task_or_none(task))
+
+    @property
+    def _pausing(self) -> Pausing:
+        session = self.session
+        patience = Patience("pausing", session.outages, limit=self._outage_timeout)
+        return Pausing(self.keys, session.client, session.subscriber, patience)
+
     # -- life -----------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
@@ -527,6 +605,10 @@ def _too_large(name: str, size: int, limit: int) -> PayloadRefused:
         f"a job of {name!r} has {size} bytes, and the limit is {limit}: pass a reference to the data, or raise "
         "Limits(payload=...) on the queue and its workers"
     )
+
+
+def _task_or_none(task: object) -> str | None:
+    return None if task is None else name("task", task.name if isinstance(task, Task) else task)
 
 
 def _task_name(value: object) -> str:

@@ -22,7 +22,9 @@ class Statistics:
         lost: Jobs that were taken over by another worker while held here.
         late: Outcomes that found their job settled already.
         parked: Times that a job was put aside because no task had its name.
+        set_aside: Times that a job was set aside because its task was paused.
         unknown_tasks: The names of those, and how often each came.
+        paused: What this worker knows to be paused: queues, and tasks as ``queue:task``.
         dropped: Events and observations for which there was no time.
     """
 
@@ -38,7 +40,9 @@ class Statistics:
     lost: int
     late: int
     parked: int
+    set_aside: int
     unknown_tasks: dict[str, int]
+    paused: tuple[str, ...]
     dropped: int
 
 

@@ -3,8 +3,9 @@
      reader ── jobs ──▶ runners × N ─┬─ acks ─────▶ ack flusher
                                      ├─ retries ──▶ retry relocator
                                      ├─ dead ─────▶ dead-letter relocator
-                                     └─ releases ─▶ release relocator
-     promoter, lease keeper, heartbeat                 events, metrics ◀── notices of all
+                                     ├─ releases ─▶ release relocator
+                                     └─ asides ───▶ aside relocator
+     promoter, lease keeper, watch, heartbeat                 events, metrics ◀── notices of all
 
 Data moves from left to right; stopping closes from left to right: the reader stops, what was not begun is handed back,
 handlers end or are cut at the deadline, relocators end because their input ended, and the worker leaves the group when
@@ -246,8 +247,8 @@ class Worker:
     async def wait_idle(self) -> None:
         """Wait until the queues are empty: nothing ready, nothing delayed that is due, nothing in any worker's hands.
 
-        Delayed jobs whose time has not come, retries among them, are not waited for. Returns early when the worker
-        stops. Safe to cancel.
+        Delayed jobs whose time has not come, retries among them, are not waited for, and neither is what is paused: of
+        a paused queue only what is in workers' hands. Returns early when the worker stops. Safe to cancel.
 
         Raises:
             RedisUnavailable: Redis was away for longer than ``outage_limit``.
@@ -262,7 +263,7 @@ class Worker:
             if not any(len(branch.ledger) for branch in self._branches):
                 for branch, queue in zip(self._branches, self.queues, strict=True):
                     found = await patience(partial(self._depths, branch, queue))
-                    if found is None or found.ready or found.due:
+                    if found is None or (found.held if found.paused else found.ready or found.due):
                         break
                 else:
                     return
@@ -286,6 +287,7 @@ class Worker:
             buffered=sum(branch.home.room.buffered for branch in self._branches),
             held=sum(len(branch.ledger) for branch in self._branches),
             unknown_tasks=unknown,
+            paused=tuple(name for branch in self._branches for name in branch.paused),
             dropped=sum(branch.bulletin.dropped for branch in self._branches),
             **attrs.asdict(self._counts),
         )
@@ -399,11 +401,12 @@ class Worker:
                 crew=self._crew,
                 counts=self._counts,
                 jobs=jobs,
-                revoke=self._runners.revoke,
+                runners=self._runners,
             )
             self._branches.append(branch)
-            await patience(branch.prepare)
+            # In this order: a consumer without a heartbeat would be put out of the group.
             await patience(lambda: _first_beat(heartbeat))  # noqa: B023
+            await patience(branch.prepare)
             heartbeat.start()
 
     async def _enter_lifespans(self, connections: AsyncExitStack) -> Lifespans:

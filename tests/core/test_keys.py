@@ -16,6 +16,7 @@ def test_a_shared_queue_has_chasquimqs_keys() -> None:
     assert keys.promoter_lock == b"{chasqui:emails}:promoter:lock"
     assert keys.taken_id("uniq-1") == b"{chasqui:emails}:dlid:uniq-1"
     assert keys.delayed_member("uniq-1") == b"{chasqui:emails}:didx:uniq-1"
+    assert keys.paused == b"{chasqui:emails}:paused"
     assert keys.result("ok1") == b"{chasqui:emails}:result:ok1"
     assert GROUP == b"default"
 
@@ -28,6 +29,9 @@ def test_what_anyq_adds_has_keys_of_its_own() -> None:
     assert keys.finished("j") == b"{anyq:emails}:finished:j"
     assert keys.sent(b"p") == b"{anyq:emails}:sent:p"
     assert keys.heartbeat(b"anyq-1") == b"{anyq:emails}:heartbeat:anyq-1"
+    assert keys.pauses == b"{anyq:emails}:pauses"
+    assert keys.confirmed == b"{anyq:emails}:pauses:confirmed"
+    assert keys.aside("task") == b"{anyq:emails}:aside:task"
     assert CONSUMER_PREFIX == b"anyq-"
 
 
@@ -63,6 +67,12 @@ def test_all_keys_of_a_queue_share_one_hash_tag(queue: str) -> None:
         keys.delayed_member("j"),
         keys.sent(b"p"),
         keys.heartbeat(b"c"),
+        keys.pauses,
+        keys.confirmed,
+        keys.paused,
+        keys.pausing,
+        keys.confirming,
+        keys.aside("t"),
     ]
     assert all(key.startswith(tag) for key in all_keys)
     assert len(set(all_keys)) == len(all_keys)

@@ -23,9 +23,12 @@ PRODUCER = (
     "+get +set +del +time +publish +mget +subscribe +unsubscribe"
 )
 
+#: What who pauses needs besides: workers too, to look.
+PAUSER = f"{PRODUCER} +hget +hset +hdel +hlen +hgetall +hmget +exists +xinfo|consumers"
+
 WORKER = (
-    f"{PRODUCER} +xgroup|create +xgroup|delconsumer +xreadgroup +xpending +xclaim +xack +xdel +xackdel +xrange +xtrim "
-    "+xinfo|consumers +zrem +zcard +zcount +zrangebyscore +exists +pexpire +client|unblock"
+    f"{PAUSER} +xgroup|create +xgroup|createconsumer +xgroup|delconsumer +xreadgroup +xpending +xclaim +xack +xdel "
+    "+xackdel +xrange +xtrim +zrem +zcard +zcount +zrangebyscore +pexpire +client|unblock"
 )
 
 KEYS = "~{anyq:* &{anyq:*"
@@ -49,7 +52,7 @@ def known_to(server: Server, rights: str) -> str:
 def guarded(start_server: Callable[..., Server]) -> Server:
     """A server with a worker and a producer who may do what they must, and no more."""
     server = start_server()
-    for name, rights in {"worker": WORKER, "producer": PRODUCER}.items():
+    for name, rights in {"worker": WORKER, "producer": PRODUCER, "pauser": PAUSER}.items():
         grant(server, name, rights)
     return server
 
@@ -89,6 +92,15 @@ async def test_the_documented_rights_are_enough_for_everything(guarded: Server) 
             await began.wait()
             await until(lambda: worker.statistics().done == 2 and worker.statistics().dead == 2)
             assert worker.health().ok
+            async with Queue("work", url_of(guarded, "pauser")) as pausing:
+                await pausing.pause()
+                await pausing.pause("hand")
+                assert await pausing.paused("hand")
+                await producing.enqueue("hand", {"how": "done"})
+                await pausing.resume()
+                await until(lambda: worker.statistics().set_aside)
+                await pausing.resume("hand")
+                await until(lambda: worker.statistics().done == 3)
     view.assert_nobody_is_left()
     assert view.stored == 1
     assert guarded.command("ACL", "LOG") == [], "nothing that is optional was refused either"
@@ -96,7 +108,16 @@ async def test_the_documented_rights_are_enough_for_everything(guarded: Server) 
 
 @pytest.mark.parametrize(
     "missing",
-    ["xreadgroup", "xgroup|create", "evalsha", "xpending", "xinfo|consumers", "set", "zrangebyscore"],
+    [
+        "xreadgroup",
+        "xgroup|create",
+        "evalsha",
+        "xpending",
+        "xinfo|consumers",
+        "set",
+        "hgetall",
+        "zrangebyscore",
+    ],
 )
 async def test_a_missing_right_ends_the_worker_at_once_and_is_named(guarded: Server, missing: str) -> None:
     grant(guarded, "poor", WORKER.replace(f"+{missing} ", ""))

@@ -66,6 +66,18 @@ MUTATIONS = {
         "    redis.call('XADD', KEYS[2],",
         "    settle(KEYS[1], group, entry)\n    redis.call('XADD', KEYS[2],",
     ),
+    "what is set aside is aside and in its lane": (
+        "set_aside",
+        "    settle(KEYS[1], group, entry)\n",
+        "",
+    ),
+    "jobs are set aside after their task was resumed": (
+        "set_aside",
+        "paused and KEYS[3] or KEYS[4]",
+        "KEYS[3]",
+    ),
+    "what is paused comes back": ("readmit", "ends > now()) then return -1", "ends > now()) then ends = 0"),
+    "what came back is aside still": ("readmit", "  redis.call('XDEL', KEYS[2], row[1])\n", ""),
     "a batch is not remembered": ("publish", "redis.call('ZADD', KEYS[2], batch, batch)", ""),
     "a delayed batch is not remembered": ("schedule", "redis.call('ZADD', KEYS[3], batch, batch)", ""),
     "what is delayed cannot be found": (

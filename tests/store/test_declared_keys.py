@@ -11,7 +11,7 @@ from tests.support.servers import HOST, Server, free_port
 from anyq._core.keys import CHASQUI, Keys
 from anyq._redis.client import Client
 from anyq._redis.scripts import Script
-from anyq._store import events, inspect, scripts
+from anyq._store import events, inspect, pauses, scripts
 from anyq._store.settle import Kept, Letter
 
 pytestmark = pytest.mark.anyio
@@ -59,7 +59,21 @@ async def do_everything(client: Client, keys: Keys) -> None:
     assert await foreign.take(2)
     assert await hands.leasing.sweep(0.0) > 0
     await events.append(client, keys, [(b"e", b"active", b"id", "x")], 100)
+    await hands.consuming.ensure_group()
+    for task in (None, "task"):
+        number = await pauses.pause(client, keys, task, 2**45)
+        await pauses.confirm(client, keys, hands.name, number)
+        assert await pauses.unconfirmed(client, keys, number) == []
+    await table.add("aside")
+    *others, last = await hands.take()
+    assert await hands.settling.set_aside(last.lane, "task", [last.id]) == [1]
+    for entry in others:
+        await hands.settling.ack(entry.lane, [entry.id])
+    assert (await pauses.look(client, keys, hands.name)).aside == {"task": 1}
     await inspect.depths(client, keys)
+    assert await pauses.resume(client, keys, None)
+    assert await pauses.resume(client, keys, "task")
+    assert await pauses.readmit(client, keys, "task") == 1
     assert await hands.leasing.depart()
     await hands.promoting.resign()
     await producer.forget()

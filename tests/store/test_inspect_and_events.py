@@ -7,7 +7,7 @@ from tests.support.hands import Table
 
 from anyq._core.keys import CHASQUI, Keys
 from anyq._redis.client import Client
-from anyq._store import events
+from anyq._store import events, pauses
 from anyq._store.inspect import Depths, depths
 
 pytestmark = pytest.mark.anyio
@@ -24,7 +24,28 @@ async def test_everything_is_counted_in_its_place(client: Client, prefix: str) -
     await client.call("XADD", table.keys.dead_letters, "*", "d", "x")
     entry, _, _ = await hands.take()
     await hands.settling.hand_back(entry.lane, [entry.id])
-    assert await depths(client, table.keys) == Depths(ready=3, delayed=2, due=1, dead_letters=1)
+    assert await depths(client, table.keys) == Depths(ready=3, delayed=2, due=1, dead_letters=1, held=2)
+
+
+@pytest.mark.parametrize("prefix", ["anyq", CHASQUI])
+async def test_what_is_set_aside_counts_as_ready_once_its_task_is_resumed(
+    client: Client, prefix: str
+) -> None:
+    table = Table(client, Keys(prefix, "q"))
+    hands = await table.hands(b"anyq-1")
+    await pauses.pause(client, table.keys, "task", 0)
+    await table.add("a", "b", "c")
+    first, second, _ = await hands.take()
+    assert await hands.settling.set_aside(first.lane, "task", [first.id, second.id]) == [1, 1]
+    assert await depths(client, table.keys) == Depths(1, 0, 0, 0, held=1, aside=2)
+    await pauses.pause(client, table.keys, None, 2**45)
+    assert (await depths(client, table.keys)).paused
+    await pauses.resume(client, table.keys, "task")
+    await pauses.pause(client, table.keys, None, 1)
+    assert await depths(client, table.keys) == Depths(3, 0, 0, 0, held=1)
+    assert await pauses.readmit(client, table.keys, "task") == 2
+    assert await pauses.readmit(client, table.keys, "task") == 0
+    assert await depths(client, table.keys) == Depths(3, 0, 0, 0, held=1)
 
 
 async def test_events_are_written_in_order_and_the_oldest_trimmed(client: Client, keys: Keys) -> None:

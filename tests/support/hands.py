@@ -174,6 +174,8 @@ class Table:
             **lanes,
             "delayed": await self.delayed(),
             "dead": await self.entries(self.keys.dead_letters),
+            "aside": await self.entries(self.keys.aside("task")),
+            "pauses": await self.client.call("HGETALL", self.keys.pauses),
             "pending": await self.pending(),
         }
 

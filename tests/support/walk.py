@@ -25,6 +25,7 @@ from anyq._core.job import Job
 from anyq._core.keys import GROUP, Keys
 from anyq._redis.client import Client
 from anyq._services.patience import reply_code
+from anyq._store import pauses
 from anyq._store.belongings import Belonging, belongings
 from anyq._store.publish import Addition, Answer, Full, Holder, Publishing
 from anyq._store.settle import Kept, Letter
@@ -126,6 +127,10 @@ class Walk:
             (2, self.claim_as_a_foreigner),
             (2, self.sweep),
             (6, self.promote),
+            (2, self.pause),
+            (2, self.resume),
+            (4, self.set_aside),
+            (3, self.readmit),
             (1, self.reconcile),
             (1, self.forget_scripts),
             (1, self.fill_up),
@@ -150,6 +155,8 @@ class Walk:
             for entry, fields in await self.table.entries(lane):
                 stored[decode(fields[b"d"])[0]] += 1
                 entries.add((lane, entry))
+        for _, fields in await self.table.entries(self.keys.aside("task")):
+            stored[decode(fields[b"d"])[0]] += 1
         for one in await self.table.delayed():
             job_id = decode(split_member(one)[1])[0]
             stored[job_id] += 1
@@ -192,6 +199,11 @@ class Walk:
                 pass
         while await self._counting_losses(None, lambda: last.hands.leasing.sweep(0.0, 10_000)):
             pass
+        await pauses.resume(self.client, self.keys, "task")
+        await pauses.resume(self.client, self.keys, None)
+        while await pauses.readmit(self.client, self.keys, "task", 10):
+            pass
+        assert not await self.client.call("EXISTS", self.keys.pauses, self.keys.aside("task"))
         await self.client.call("DEL", self.keys.promoter_lock)
         for one in await self.table.delayed():
             await self.client.call("ZADD", self.keys.delayed, 1, one)
@@ -430,6 +442,20 @@ class Walk:
         for entry in lost:
             consumer.past.append(consumer.held.pop((lane, entry)))
 
+    async def set_aside(self) -> None:
+        """Jobs whose task is paused, as far as their worker knows."""
+        consumer, lane, jobs = self._some_held()
+        await self._set_aside(consumer, lane, jobs)
+
+    async def _set_aside(self, consumer: Consumer, lane: bytes, jobs: Sequence[Job]) -> None:
+        entries = [job.entry for job in jobs]
+        moved = 1 if "task" in (await pauses.look(self.client, self.keys)).tasks else 2
+
+        async def verb() -> list[int]:
+            return await consumer.hands.settling.set_aside(lane, "task", entries)
+
+        await self._settle(consumer, lane, jobs, verb, moved)
+
     async def _retry(self, consumer: Consumer, lane: bytes, jobs: Sequence[Job]) -> None:
         failed = [job.attempt - self.random.choice([0, 0, 1]) for job in jobs]
         moves = [
@@ -465,13 +491,18 @@ class Walk:
         await self._settle(consumer, lane, jobs, lambda: consumer.hands.settling.hand_back(lane, entries))
 
     async def _settle(
-        self, consumer: Consumer, lane: bytes, jobs: Sequence[Job], verb: Callable[[], Awaitable[list[int]]]
+        self,
+        consumer: Consumer,
+        lane: bytes,
+        jobs: Sequence[Job],
+        verb: Callable[[], Awaitable[list[int]]],
+        moved: int = 1,
     ) -> list[Job]:
         """Run an owner-checked verb: 1 for what the consumer owns, 0 for the rest, and only 0 the second time."""
         if not jobs:
             return []
         owners = await self._owners(lane)
-        expected = [int(owners.get(job.entry) == consumer.hands.name) for job in jobs]
+        expected = [moved * int(owners.get(job.entry) == consumer.hands.name) for job in jobs]
         assert await verb() == expected, (
             f"{consumer.hands.name!r} owns {expected} of {[job.id for job in jobs]}"
         )
@@ -533,6 +564,7 @@ class Walk:
         if self.zombies:
             zombie = self.zombies.pop(self.random.randrange(len(self.zombies)))
             await zombie.hands.beat()
+            await pauses.look(self.client, self.keys, zombie.hands.name)
             leaver = self.random.choice(self.consumers)
             self.consumers.remove(leaver)
             await leaver.hands.fall_silent()
@@ -551,7 +583,7 @@ class Walk:
         jobs = list({job.entry: job for job in self.random.sample(known, min(len(known), 3))}.values())
         if not jobs:
             return
-        verb = self.random.choice(["ack", "retry", "bury", "hand back", "renew"])
+        verb = self.random.choice(["ack", "retry", "bury", "hand back", "set aside", "renew"])
         if verb == "ack":
             await self._acknowledge(zombie, lane, jobs)
         elif verb == "retry":
@@ -560,6 +592,8 @@ class Walk:
             await self._bury(zombie, lane, jobs)
         elif verb == "hand back":
             await self._hand_back(zombie, lane, jobs)
+        elif verb == "set aside":
+            await self._set_aside(zombie, lane, jobs)
         else:
             owners = await self._owners(lane)
             lost = await zombie.hands.leasing.renew(lane, [job.entry for job in jobs])
@@ -627,6 +661,36 @@ class Walk:
         if self.random.random() < 0.2:
             await self.client.call("DEL", self.keys.promoter_lock)  # its holder died
 
+    async def pause(self) -> None:
+        """Somebody pauses the task, or the queue; some of the workers confirm it."""
+        task = self.random.choice(["task", None])
+        number = await pauses.pause(self.client, self.keys, task, self.random.choice([0, 2**45, 1]))
+        waited_for = set(await pauses.unconfirmed(self.client, self.keys, number))
+        living = {consumer.hands.name for consumer in self.consumers}
+        assert waited_for == living
+        for consumer in self.random.sample(self.consumers, 2):
+            await pauses.confirm(self.client, self.keys, consumer.hands.name, number)
+            waited_for.discard(consumer.hands.name)
+        assert set(await pauses.unconfirmed(self.client, self.keys, number)) == waited_for
+
+    async def resume(self) -> None:
+        """Somebody resumes; perhaps twice, since the reply was lost."""
+        task = self.random.choice(["task", None])
+        await pauses.resume(self.client, self.keys, task)
+        if self._again():
+            assert not await pauses.resume(self.client, self.keys, task)
+
+    async def readmit(self) -> None:
+        """Somebody brings back what was set aside, if it may come."""
+        paused = "task" in (await pauses.look(self.client, self.keys)).tasks
+        before = len(await self.table.entries(self.keys.aside("task")))
+        moved = await pauses.readmit(self.client, self.keys, "task", self.random.randint(1, 4))
+        assert moved == -1 if paused else moved <= before
+        after = len(await self.table.entries(self.keys.aside("task")))
+        assert after == before - max(0, moved)
+        aside = (await pauses.look(self.client, self.keys)).aside
+        assert aside == ({"task": after} if after else {})
+
     async def forget_scripts(self) -> None:
         """The server restarted its script cache."""
         await self.client.call("SCRIPT", "FLUSH")
@@ -644,6 +708,10 @@ class Walk:
                 self.retry,
                 self.bury,
                 self.hand_back,
+                self.set_aside,
+                self.readmit,
+                self.pause,
+                self.resume,
                 self.take_over,
                 self.promote,
                 self.ack,

@@ -77,7 +77,8 @@ class Job:
         payload: The arguments by name, decoded when the run begins.
         recorded: Whether its end changes more in Redis than its entry (a result that is kept, keys that end with it):
             then a script ends it. Known once a task was found for it.
-        cut: Why the run was cut short: ``timeout``, ``shutdown`` or ``lost``; or ``put off``, before it began.
+        cut: Why the run was cut short: ``timeout``, ``shutdown`` or ``lost``; or, before it began,
+            ``put off`` or ``paused``.
     """
 
     queue: str

@@ -31,6 +31,11 @@ class Keys:
         events: Stream of what happened; trimmed.
         promoter_lock: Who promotes on time.
         due: Pub/sub channel: the next due time moved forward.
+        pauses: Hash of what is paused, and of how much is set aside because of it.
+        confirmed: Hash of which worker has confirmed which state of the pauses; expires.
+        paused: chasquimq's flag for a paused queue, for queues that are shared with its programs.
+        pausing: Pub/sub channel: the pauses changed.
+        confirming: Pub/sub channel: a worker has confirmed a state of the pauses.
         lanes: The streams that workers read, in the order in which they read them.
     """
 
@@ -43,6 +48,11 @@ class Keys:
     events: bytes
     promoter_lock: bytes
     due: bytes
+    pauses: bytes
+    confirmed: bytes
+    paused: bytes
+    pausing: bytes
+    confirming: bytes
     lanes: tuple[bytes, ...]
     _tag: bytes = attrs.field(repr=False)
 
@@ -61,6 +71,11 @@ class Keys:
             events=tag + b"events",
             promoter_lock=tag + b"promoter:lock",
             due=tag + b"due",
+            pauses=tag + b"pauses",
+            confirmed=tag + b"pauses:confirmed",
+            paused=tag + b"paused",
+            pausing=tag + b"pausing",
+            confirming=tag + b"confirming",
             lanes=(stream,) if returned == stream else (returned, stream),
             tag=tag,
         )
@@ -97,6 +112,10 @@ class Keys:
     def sent(self, producer: bytes) -> bytes:
         """Which batches of this producer took effect, so that one sent again after a lost reply adds nothing."""
         return self._tag + b"sent:" + producer
+
+    def aside(self, task: str) -> bytes:
+        """Stream of the jobs that were set aside because their task is paused."""
+        return self._tag + b"aside:" + task.encode()
 
     def heartbeat(self, consumer: bytes) -> bytes:
         """Lives as long as the worker with this consumer name."""

@@ -202,6 +202,27 @@ class Released:
         return self.job.entry
 
 
+@attrs.frozen
+class Aside:
+    """The job's task is paused: set it aside, unstarted, until the task is resumed.
+
+    Attributes:
+        job: The job.
+    """
+
+    job: Job
+
+    @property
+    def lane(self) -> bytes:
+        """The stream of its entry."""
+        return self.job.lane
+
+    @property
+    def entry(self) -> bytes:
+        """Its entry id."""
+        return self.job.entry
+
+
 def given_up(job: Job, attempts: int) -> Dead | None:
     """Decide, before a run, whether the job has any run left.
 

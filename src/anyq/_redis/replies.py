@@ -36,3 +36,10 @@ def is_list(reply: Any) -> TypeGuard[list[Any]]:
 def is_map(reply: Any) -> TypeGuard[dict[Any, Any]]:
     """Whether a reply is a RESP3 map; RESP2 has flat arrays in its place."""
     return isinstance(reply, dict)
+
+
+def field(row: Any, name: bytes) -> Any:
+    """Read a field of a reply that is a map on RESP3 and a flat list on RESP2."""
+    if is_map(row):
+        return row.get(name)
+    return next((row[index + 1] for index in range(0, len(row) - 1, 2) if row[index] == name), None)

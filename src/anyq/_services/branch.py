@@ -5,13 +5,12 @@ A worker of several queues has one branch for each, and one crew of runners for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
 from redis.exceptions import RedisError
 
-from .._core.job import Job
 from .._core.keys import Keys
 from .._core.runnable import Policy, Runnable
 from .._redis.client import Client
@@ -25,11 +24,13 @@ from ..errors import AnyQError
 from ..metrics.sink import Sink
 from ..settings import Limits, Retention
 from .acks import AckFlusher
+from .asides import AsideRelocator
 from .channels import Bulletin, Jobs, Outcomes
 from .counts import Counts
 from .dead_letters import DeadLetterRelocator
 from .duties import Service
 from .events import Events
+from .gate import Gate
 from .heartbeat import Heartbeat
 from .home import Home
 from .leases import LeaseKeeper
@@ -44,6 +45,8 @@ from .releases import ReleaseRelocator
 from .relocator import Desk, Relocator
 from .retries import RetryRelocator
 from .room import Crew, Room
+from .runners import Runners
+from .watch import Watch
 
 
 @attrs.frozen(kw_only=True)
@@ -97,7 +100,7 @@ class Branch:
         crew: Crew,
         counts: Counts,
         jobs: Jobs,
-        revoke: Callable[[Job], None],
+        runners: Runners,
     ) -> None:
         queue, keys, consumer = plan.queue, plan.keys, plan.consumer
         self.queue = queue
@@ -105,6 +108,7 @@ class Branch:
         self.reading = reading
         self.ledger = Ledger(keys.lanes)
         self.outcomes = Outcomes()
+        self.gate = Gate(self.outcomes, self.ledger, runners)
         self.bulletin = Bulletin(events=plan.events, metrics=plan.metrics is not None)
         self._asking = Consuming(client, keys, consumer)
         self._leasing = Leasing(client, keys, consumer)
@@ -137,19 +141,25 @@ class Branch:
             queue=queue, consuming=Consuming(reading, keys, consumer), reconciling=self._reconciling, client=reading,
             patience=patience("reader"), ledger=self.ledger, room=room, jobs=jobs, outcomes=self.outcomes,
             home=self.home, bulletin=self.bulletin, largest=plan.limits.payload, safe=lambda: heartbeat.fresh,
+            gate=self.gate,
         )  # fmt: skip
         self._lease_keeper = LeaseKeeper(
             queue=queue, leasing=self._leasing, patience=patience("lease keeper"), ledger=self.ledger,
-            heartbeat=heartbeat, counts=counts, revoke=revoke,
+            heartbeat=heartbeat, counts=counts, revoke=runners.revoke,
         )  # fmt: skip
         self._promoter = Promoter(
             queue=queue, keys=keys, promoting=self._promoting, subscriber=subscriber, patience=patience("promoter"),
             bulletin=self.bulletin,
         )  # fmt: skip
+        self._watch = Watch(
+            queue=queue, keys=keys, consumer=consumer, client=client, subscriber=subscriber,
+            patience=patience("watch"), gate=self.gate, interrupt=lambda: self.reader.interrupt(client),
+        )  # fmt: skip
         # Downstream first: who receives is there before anybody sends.
         self.upkeep: dict[str, Service] = {
             "lease keeper": self._lease_keeper.run,
             "promoter": self._promoter.run,
+            "watch": self._watch.run,
         }
         # Events have a connection of their own: no acknowledgement, and no result, waits behind a batch of them.
         self.observers: dict[str, Service] = {
@@ -169,6 +179,7 @@ class Branch:
             RetryRelocator(desk, self.outcomes.retries),
             DeadLetterRelocator(desk, self.outcomes.dead),
             ReleaseRelocator(desk, self.outcomes.releases),
+            AsideRelocator(desk, self.outcomes.asides, self._watch.wake),
         )
         self.relocators: dict[str, Service] = {relocator.service: relocator.run for relocator in relocators}
 
@@ -188,6 +199,14 @@ class Branch:
         """Take nothing over any more, and go on renewing."""
         self._lease_keeper.stop_watching()
 
+    @property
+    def paused(self) -> list[str]:
+        """What this worker knows to be paused: the queue's name, and tasks as ``queue:task``."""
+        if not self.gate.known:
+            return []
+        tasks = [f"{self.queue}:{task}" for task in sorted(self.gate.tasks)]
+        return [self.queue, *tasks] if self.gate.queue else tasks
+
     async def resign(self) -> None:
         """Let somebody else promote on time, at once. Best effort: the lock runs out by itself."""
         try:
@@ -200,6 +219,7 @@ class Branch:
 
         Only after the reader's connection was closed.
         """
+        self._watch.leave()
         for _ in range(3):  # a delivery that was on its way while we looked is found by the next look
             await self._reconciling()
             if not len(self.ledger) and await self._patience("farewell")(self._leasing.depart):

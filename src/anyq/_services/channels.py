@@ -16,7 +16,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from .._core.entry import Spoiled
 from .._core.job import Job
 from .._core.notices import Notice
-from .._core.outcome import Dead, Done, Released, Retry
+from .._core.outcome import Aside, Dead, Done, Released, Retry
 from ..metrics.sink import Observation
 
 T = TypeVar("T")
@@ -90,22 +90,23 @@ class Channel(Generic[T]):
 class Outcomes:
     """Where the ends of one queue's jobs go."""
 
-    __slots__ = ("acks", "dead", "releases", "retries")
+    __slots__ = ("acks", "asides", "dead", "releases", "retries")
 
     def __init__(self) -> None:
         self.acks: Channel[Done] = Channel()
         self.retries: Channel[Retry] = Channel()
         self.dead: Channel[Dead | Spoiled] = Channel()
         self.releases: Channel[Released] = Channel()
+        self.asides: Channel[Aside] = Channel()
 
     def end(self) -> None:
         """Nothing more will come: whoever receives finishes what is left, and ends."""
-        for channel in (self.acks, self.retries, self.dead, self.releases):
+        for channel in (self.acks, self.retries, self.dead, self.releases, self.asides):
             channel.send.close()
 
     def close(self) -> None:
         """Close all ends."""
-        for channel in (self.acks, self.retries, self.dead, self.releases):
+        for channel in (self.acks, self.retries, self.dead, self.releases, self.asides):
             channel.close()
 
 

@@ -19,6 +19,7 @@ class Counts:
         lost: Jobs that another worker has now.
         late: Finished jobs that had been settled already: by a repeated ack, or by a worker that took them over.
         parked: Times that a job was put aside because no task had its name.
+        set_aside: Times that a job was set aside because its task was paused.
     """
 
     started: int = 0
@@ -30,3 +31,4 @@ class Counts:
     lost: int = 0
     late: int = 0
     parked: int = 0
+    set_aside: int = 0

@@ -47,7 +47,8 @@ def reply_code(error: BaseException) -> str:
             return "BUSY"
         if isinstance(error, NoPermissionError) or _NO_RIGHT.search(text):
             return "NOPERM"
-        if text == "no such key":  # XINFO's word for a group that went with its stream
+        # XINFO's and XGROUP's words for a group that went with its stream.
+        if text == "no such key" or "requires the key to exist" in text:
             return "NOGROUP"
         for match in _FROM_SCRIPT.finditer(text):
             inner = match.group(1) or match.group(2)

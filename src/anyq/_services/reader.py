@@ -20,6 +20,7 @@ from ..errors import ReplyTimeout
 from ..metrics.sink import ReaderBatch
 from .channels import Bulletin, Jobs, Outcomes
 from .clock import wall_ms
+from .gate import Gate
 from .ledger import Ledger
 from .patience import Patience
 from .reconciling import Reconciling
@@ -59,6 +60,7 @@ class Reader:
         bulletin: Where it says what happened.
         largest: The largest envelope in bytes.
         safe: Tells whether the heartbeat is well: a worker that may look dead takes nothing.
+        gate: Turns away what is paused.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Reader:
         bulletin: Bulletin,
         largest: int,
         safe: Callable[[], bool],
+        gate: Gate,
     ) -> None:
         self._queue = queue
         self._consuming = consuming
@@ -91,6 +94,7 @@ class Reader:
         self._bulletin = bulletin
         self._largest = largest
         self._safe = safe
+        self._gate = gate
         self._stopping = False
         self._blocked = False
         self._scope = anyio.CancelScope()
@@ -116,16 +120,22 @@ class Reader:
         connection is closed.
         """
         self._stopping = True
-        if self._blocked and (connection := self._client.connection_id) is not None:
-            with anyio.move_on_after(_UNBLOCK_GRACE):
-                try:
-                    await through.call(b"CLIENT", b"UNBLOCK", connection, timeout=_UNBLOCK_GRACE)
-                except Exception as error:  # noqa: BLE001 - best effort: an ACL may forbid it, Redis may be gone
-                    logger.debug("%s: could not unblock the read: %s", self._queue, error)
-                else:
-                    await self._ended.wait()
+        with anyio.move_on_after(_UNBLOCK_GRACE):
+            if await self.interrupt(through):
+                await self._ended.wait()
         self._scope.cancel()
         await self._ended.wait()
+
+    async def interrupt(self, through: Client) -> bool:
+        """End a read that blocks, through another client; tell whether the server was asked to."""
+        if self._blocked and (connection := self._client.connection_id) is not None:
+            try:
+                await through.call(b"CLIENT", b"UNBLOCK", connection, timeout=_UNBLOCK_GRACE)
+            except Exception as error:  # noqa: BLE001 - best effort: an ACL may forbid it, Redis may be gone
+                logger.debug("%s: could not unblock the read: %s", self._queue, error)
+            else:
+                return True
+        return False
 
     async def _turn(self) -> None:
         now = anyio.current_time()
@@ -136,6 +146,9 @@ class Reader:
             self._reconciled_at = now
             if self._stopping:
                 return
+        if self._gate.queue:
+            await self._gate.opened(_RECONCILE_EVERY)
+            return
         room = self._room.now() if self._safe() else 0
         if not room:
             await self._room.wait(0.2)
@@ -145,7 +158,7 @@ class Reader:
         )
 
     async def _read(self, count: int) -> None:
-        if self._stopping:
+        if self._stopping or self._gate.queue:
             return
         self._blocked = True
         try:
@@ -157,6 +170,7 @@ class Reader:
         finally:
             self._blocked = False
         taken = weight = 0
+        gate = self._gate
         jobs: list[Job] = []
         for lane, entries in deliveries:
             taken += len(entries)
@@ -171,6 +185,8 @@ class Reader:
                     self._outcomes.dead.put(job)
                 else:
                     weight += len(job.body)
+                    if gate.closed and gate.turns_away(job):
+                        continue
                     jobs.append(job)
         if jobs:
             self._room.buffered += len(jobs)

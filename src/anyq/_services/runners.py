@@ -69,9 +69,10 @@ class Runner:
         since: When its run began, on the monotonic clock.
         limited: Whether its scope may be cancelled: this run has a deadline, or was cut.
         thread: Cancelling it abandons the thread that the run waits for.
+        waits: Whether the job is in hand and has not begun, since it waits for its turn.
     """
 
-    __slots__ = ("job", "limited", "scope", "since", "thread")
+    __slots__ = ("job", "limited", "scope", "since", "thread", "waits")
 
     def __init__(self) -> None:
         self.scope = anyio.CancelScope()
@@ -79,6 +80,7 @@ class Runner:
         self.since = 0.0
         self.limited = False
         self.thread: anyio.CancelScope | None = None
+        self.waits = False
 
 
 class Runners:
@@ -152,6 +154,10 @@ class Runners:
                 runner.thread.cancel()
         return self.abandoned
 
+    def withdraw(self, runner: Runner) -> None:
+        """Take a job back that is in hand and has not begun: its queue or its task was paused."""
+        self._cut(runner, "paused")
+
     def revoke(self, job: Job) -> None:
         """Stop a job that is not ours any more; what it comes to is nobody's business."""
         job.cut = "lost"
@@ -177,6 +183,7 @@ class Runners:
     async def _run(self, runner: Runner, begin: Callable[[Runner], None]) -> None:
         with anyio.CancelScope() as scope:
             runner.scope = scope
+            runner.waits = False
             if await self._serve(runner):
                 return
         begin(runner)  # its handler was cut, or left something in the context: go on in a fresh one
@@ -283,7 +290,9 @@ class Runners:
             timeout = task.policy.timeout
         try:
             if self._suspect is job:
+                runner.waits = True
                 await self._stand_apart(home)
+                runner.waits = False
             if task.style == "async":
                 if timeout is not None:
                     self._start_clock(job, runner, timeout)
@@ -297,6 +306,7 @@ class Runners:
             else:
                 if timeout is not None:
                     self._start_clock(job, runner, timeout)
+                runner.waits = task.style == "thread"  # inside middleware a run has begun
                 value = await self._elsewhere(job, task, runner)
         except (KeyboardInterrupt, GeneratorExit):
             raise
@@ -389,6 +399,7 @@ class Runners:
             math.inf
         )  # the clock stands still: to wait for a thread is no fault of the job's
         async with task.limiter or self._threads:
+            runner.waits = False
             if left < math.inf:
                 self._start_clock(job, runner, left)
                 ends = time.monotonic() + left

