@@ -168,7 +168,7 @@ async def test_a_server_that_forgot_everything_is_worked_for_again(
 
     async with queue, working(queue) as worker:
         await job.enqueue(1)
-        await until(lambda: ran == [1])
+        await until(lambda: ran == [1] and view.stored == 0)
         if how == "flushed":
             server.flush()
         elif how == "restarted empty":
