@@ -20,11 +20,11 @@ EVERYBODY = "+hello +ping +client|setinfo +client|setname +client|id +command|in
 
 PRODUCER = (
     f"{EVERYBODY} +eval +evalsha +xadd +xlen +zadd +zscore +zmscore +zrange +zremrangebyscore +expire "
-    "+get +set +del +time +publish +mget +subscribe +unsubscribe"
+    "+get +set +del +time +publish +mget +exists +subscribe +unsubscribe"
 )
 
 #: What who pauses needs besides: workers too, to look.
-PAUSER = f"{PRODUCER} +hget +hset +hdel +hlen +hgetall +hmget +exists +xinfo|consumers"
+PAUSER = f"{PRODUCER} +hget +hset +hdel +hlen +hgetall +hmget +xinfo|consumers"
 
 WORKER = (
     f"{PAUSER} +xgroup|create +xgroup|createconsumer +xgroup|delconsumer +xreadgroup +xpending +xclaim +xack +xdel "
