@@ -30,16 +30,20 @@ class Program:
     Args:
         arguments: What follows ``anyq``.
         url: What ``$ANYQ_URL`` says.
+        module: Another program than AnyQ's.
+        folder: Where it runs.
     """
 
-    def __init__(self, *arguments: str, url: str = "", **options: Any) -> None:
+    def __init__(
+        self, *arguments: str, url: str = "", module: str = "anyq", folder: Path = HERE, **options: Any
+    ) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "anyq", *arguments],
+            [sys.executable, "-m", module, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            cwd=HERE,
+            cwd=folder,
             env={**os.environ, **({"ANYQ_URL": url} if url else {})},
             **options,
         )
