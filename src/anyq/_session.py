@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 
 import anyio
 import attrs
@@ -21,12 +22,18 @@ from ._redis.address import Address
 from ._redis.client import Client
 from ._redis.subscriber import Subscriber
 from ._redis.tasks import BlockTasks
+from ._services.clock import ServerClock
 from ._services.patience import Outages, Patience
 from ._services.publisher import Publisher
+from ._store.clock import server_ms
 from ._store.publish import Publishing
 from .errors import AnyQError
 
 logger = logging.getLogger("anyq.queue")
+
+
+#: Seconds for which the server's clock is not asked for again.
+_CLOCK_TRUSTED = 30.0
 
 
 @attrs.define
@@ -39,7 +46,9 @@ class Session:
         subscriber: Hears what is published.
         publisher: Adds jobs.
         outages: Where trouble is told.
+        patience: Meets outages for as long as producing does.
         farewell: Seconds that leaving may take to tidy up on the server.
+        clock: The server's clock.
     """
 
     address: Address
@@ -47,8 +56,16 @@ class Session:
     subscriber: Subscriber
     publisher: Publisher
     outages: Outages
+    patience: Patience
     farewell: float = 1.0
+    clock: ServerClock = attrs.field(factory=ServerClock)
     _waiting: set[anyio.CancelScope] = attrs.field(factory=set[anyio.CancelScope])
+
+    async def server_ms(self) -> float:
+        """Give the server's time of day."""
+        if not self.clock.fresh(_CLOCK_TRUSTED):
+            await self.patience(lambda: self.clock.ask(partial(server_ms, self.client)))
+        return self.clock.ms()
 
     @contextmanager
     def until_left(self) -> Generator[None]:
@@ -99,7 +116,7 @@ async def open_session(
         patience = Patience("producing", outages, limit=outage_timeout)
         publisher = Publisher(queue=queue, publishing=publishing, patience=patience, max_length=max_length)
         tasks.start_soon(publisher.run, name=f"publisher of {queue}")
-        session = Session(address, client, subscriber, publisher, outages)
+        session = Session(address, client, subscriber, publisher, outages, patience)
         try:
             yield session
         finally:

@@ -59,7 +59,7 @@ class JobFailed(AnyQError):
 
     Attributes:
         job_id: The job.
-        reason: Why it was given up: ``retries_exhausted``, ``unrecoverable``, ``bad_payload``, ...
+        reason: Why it was given up: ``retries_exhausted``, ``unrecoverable``, ``bad_payload``, ``expired``, ...
         type: The name of the exception's type in the worker, or ``""``.
         message: The exception's text, cut to a limit.
         traceback: The formatted traceback from the worker, cut to a limit.

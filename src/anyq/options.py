@@ -7,6 +7,7 @@ call and nobody repeats the list.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypedDict, cast
@@ -65,6 +66,8 @@ class JobOptions(RunOptions, total=False):
             took the key without ``debounce`` is never replaced.
         delay: Seconds until the job is due, by the server's clock.
         at: The moment it is due, an aware ``datetime``; instead of ``delay``.
+        deadline: The moment from which on the job is not started any more, an aware ``datetime``, or seconds from its
+            enqueuing, by the server's clock; retries and delays included. Then it is given up as ``expired``.
         wait: When the queue holds ``max_length`` jobs, wait for room (the default); ``False`` raises `QueueFull`.
     """
 
@@ -74,6 +77,7 @@ class JobOptions(RunOptions, total=False):
     debounce: bool
     delay: Duration | None
     at: datetime | None
+    deadline: datetime | Duration | None
     wait: bool
 
 
@@ -88,6 +92,7 @@ class Options:
         debounce: Whether the last call wins.
         delay_ms: Milliseconds to wait.
         due_ms: The epoch millisecond it is due, instead.
+        expires: Seconds after its enqueuing from which on the job is not started any more.
         wait: Whether to wait for room.
         result_ttl: Seconds for which the result is kept.
         override: What travels in the envelope, for every program.
@@ -100,6 +105,7 @@ class Options:
     debounce: bool = False
     delay_ms: int | None = None
     due_ms: int | None = None
+    expires: float | None = None
     wait: bool = True
     result_ttl: float | None = None
     override: Override = NO_OVERRIDE
@@ -133,7 +139,19 @@ class Options:
         wait_ms = None if delay is None else round(seconds("delay", delay) * 1000)
         if wait_ms is not None and wait_ms >= 2**53:  # what Redis's scripts can count
             raise ValueError(f"delay must be at most {2**53 // 1000} seconds, not {delay!r}")
+        due_ms = None if at is None else moment("at", at)
+        deadline = given.get("deadline")
+        moments = isinstance(deadline, datetime)
+        deadline_ms = max(1, moment("deadline", deadline)) if moments else None
+        expires = None if moments else optional_seconds("deadline", deadline)
+        if (due_ms is not None and deadline_ms is not None and deadline_ms <= due_ms) or (
+            wait_ms is not None and expires is not None and expires * 1000 <= wait_ms
+        ):
+            raise ValueError(
+                f"deadline {deadline!r} is over before the job is due: it would never be started"
+            )
         extras = Extras(
+            deadline_ms=deadline_ms,
             timeout=policy.timeout,
             result_ttl=policy.result_ttl,
             full_jitter=policy.backoff is not None and policy.backoff.jitter,
@@ -145,7 +163,8 @@ class Options:
             window_ms=0 if window is None or debounce else round(window * 1000),
             debounce=debounce,
             delay_ms=wait_ms or None,
-            due_ms=None if at is None else moment("at", at),
+            due_ms=due_ms,
+            expires=expires,
             wait=bool(given.get("wait", True)),
             result_ttl=policy.result_ttl,
             override=NO_OVERRIDE
@@ -153,6 +172,10 @@ class Options:
             else Override(policy.attempts, policy.backoff),
             extras=NO_EXTRAS if extras == NO_EXTRAS else extras,
         )
+
+    def within(self, seconds: float) -> Options:
+        """Give the same for a job that is not to be started later than in so many seconds, from its enqueuing."""
+        return attrs.evolve(self, expires=min(seconds, math.inf if self.expires is None else self.expires))
 
 
 NO_OPTIONS = Options()

@@ -343,6 +343,10 @@ class Queue:
         for option, value in (("id", options.id), ("unique", options.unique)):
             if value is not None and len(payloads) != 1:
                 raise ValueError(f"{option} {value!r} belongs to one job, and {len(payloads)} were given")
+        if options.expires is not None:
+            latest = round(await self._server_ms() + options.expires * 1000)
+            latest = min(latest, options.extras.deadline_ms or latest)
+            options = attrs.evolve(options, extras=attrs.evolve(options.extras, deadline_ms=latest))
         if options.unique is not None or options.id is not None:
             return [await self._add_claiming(name, payloads[0], options, keeps=keeps)]
         now = time.time_ns() // 1_000_000
@@ -475,6 +479,13 @@ class Queue:
         session = self.session
         patience = Patience("pausing", session.outages, limit=self._outage_timeout)
         return Pausing(self.keys, session.client, session.subscriber, patience)
+
+    async def _server_ms(self) -> float:
+        """Give the server's time of day; it is asked once in a while."""
+        while True:  # as in `JobHandle.result`
+            session = self.session
+            with session.until_left():
+                return await session.server_ms()
 
     # -- life -----------------------------------------------------------------------------------------------------
 

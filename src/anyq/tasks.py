@@ -7,16 +7,18 @@ are bound through the signature; their types are checked through it too (``Param
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack, cast
 
+import anyio
 import attrs
 
 from ._core.depends import without
 from ._core.runnable import Runnable
 from .handles import JobHandle
 from .options import NO_OPTIONS, JobOptions, Options
-from .settings import Duration
+from .settings import LONGEST, Duration, optional_seconds
 
 if TYPE_CHECKING:
     from .queue import Queue
@@ -148,16 +150,17 @@ class Task(Generic[P, R]):
         Args:
             *args: The function's arguments; checked against its signature when called. (For arguments that a type
                 checker checks: ``(await task.options(result_ttl=60).enqueue(...)).result()``.)
-            timeout: Seconds to wait; ``None`` waits for as long as it takes.
+            timeout: Seconds to wait; ``None`` waits for as long as it takes, or as the cancel scopes around it allow.
             **kwargs: More of the function's arguments. One that is itself named ``timeout`` cannot be given here:
                 enqueue the call and wait for its result.
 
         Raises:
             JobFailed: The job was given up.
-            TimeoutError: It did not end in time. The job goes on.
+            TimeoutError: It did not end in time. If it has begun, the job goes on.
             Exception: As `enqueue` does.
 
-        Cancelling the wait does not cancel the job.
+        What the caller will not wait for is not begun: the nearest deadline of ``timeout`` and the cancel scopes around
+        the call is the job's deadline too (see `JobOptions`). Cancelling the wait does not cancel the job.
 
         Example:
             >>> await add.call(1, 2, timeout=5)
@@ -167,8 +170,14 @@ class Task(Generic[P, R]):
         if options.result_ttl is None and self._runnable.policy.result_ttl is None:
             extras = attrs.evolve(options.extras, result_ttl=_CALL_RESULT_TTL)
             options = attrs.evolve(options, result_ttl=_CALL_RESULT_TTL, extras=extras)
-        [handle] = await self.queue.add(self.name, [self._bind(args, kwargs)], options, keeps=True)
-        return cast("R", await handle.result(timeout))
+        patience = optional_seconds("timeout", timeout, zero=True)
+        scope = anyio.current_effective_deadline() - anyio.current_time()
+        left = min(scope, math.inf if patience is None else patience)
+        if left <= LONGEST:
+            options = options.within(max(left, 0.0))
+        with anyio.fail_after(patience):
+            [handle] = await self.queue.add(self.name, [self._bind(args, kwargs)], options, keeps=True)
+            return cast("R", await handle.result())
 
     @property
     def _keeps(self) -> bool:

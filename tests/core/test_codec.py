@@ -280,9 +280,9 @@ def test_options_that_a_newer_anyq_wrote_are_carried_along() -> None:
 
 
 def test_parking_is_written_over_the_jobs_other_options() -> None:
-    job = job_of(encode(ID, PAYLOAD, CREATED, extras=Extras(timeout=2.0)))
+    job = job_of(encode(ID, PAYLOAD, CREATED, extras=Extras(timeout=2.0, deadline_ms=CREATED + 1)))
     again = decode(recode(job, 0, attrs.evolve(job.extras, parked=3.5)))
-    assert again[5] == Extras(timeout=2.0, parked=3.5)
+    assert again[5] == Extras(timeout=2.0, deadline_ms=CREATED + 1, parked=3.5)
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_what_foreign_programs_put_behind_the_envelope_is_ignored(rest: bytes) -
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, "1", None, True, 2**63, [1]])
 def test_an_option_out_of_range_is_as_if_it_were_not_there(value: Any) -> None:
-    assert decode(PLAIN + msgpack.packb({"t": value, "r": value, "p": value}))[5] == NO_EXTRAS
+    assert decode(PLAIN + msgpack.packb({"t": value, "r": value, "p": value, "d": value}))[5] == NO_EXTRAS
 
 
 def test_a_time_shorter_than_a_millisecond_does_not_become_none() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from anyq._core.job import Extras, Job, Override
 from anyq._core.outcome import (
     BAD_PAYLOAD,
+    EXPIRED,
     RETRIES_EXHAUSTED,
     STALLED,
     UNKNOWN_TASK,
@@ -18,7 +20,9 @@ from anyq._core.outcome import (
     Dead,
     Error,
     Retry,
+    expired,
     given_up,
+    in_time,
     judge,
     park,
 )
@@ -175,6 +179,41 @@ def test_a_job_without_a_run_left_is_given_up_before_it_runs(
 
 
 # -- a name that nobody knows -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("deadline_ms", "now_ms", "reason"),
+    [(None, 2000.0, None), (2000, 1999.9, None), (2000, 2000.0, EXPIRED), (1, 2000.0, EXPIRED)],
+)
+def test_a_job_is_not_started_from_its_deadline_on(
+    deadline_ms: int | None, now_ms: float, reason: str | None
+) -> None:
+    late = attrs.evolve(job(), extras=Extras(deadline_ms=deadline_ms))
+    dead = expired(late, now_ms)
+    assert (dead and dead.reason) == reason
+
+
+@pytest.mark.parametrize(
+    ("deadline_ms", "delay", "stays"),
+    [(None, 1e9, True), (5000, 2.9, True), (5000, 3.0, False), (1, 0.0, False)],
+)
+def test_a_retry_after_the_deadline_is_given_up_with_its_error(
+    deadline_ms: int | None, delay: float, stays: bool
+) -> None:
+    late = attrs.evolve(job(), extras=Extras(deadline_ms=deadline_ms))
+    failed = Error("ValueError", "no")
+    for error in (failed, None):
+        retry = Retry(late, delay, 1, error)
+        outcome = in_time(retry, 2000.0)
+        if stays:
+            assert outcome is retry
+        else:
+            assert isinstance(outcome, Dead)
+            assert outcome.reason == EXPIRED
+            assert outcome.error is not None
+            assert outcome.error.type == ("Expired" if error is None else "ValueError")
+    dead = Dead(late, RETRIES_EXHAUSTED, failed)
+    assert in_time(dead, 2000.0) is dead
 
 
 def test_parking_waits_longer_each_time_and_uses_no_attempt() -> None:

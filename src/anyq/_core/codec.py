@@ -41,6 +41,7 @@ _JITTER: Final = "j"
 _LOST: Final = "l"
 _CLAIM: Final = "c"
 _UNIQUE: Final = "u"
+_DEADLINE: Final = "d"
 
 # What a chasquimq worker assumes where a retry override leaves a slot empty (its sheet, section 2.3).
 _FOREIGN_MAXIMUM = 30.0
@@ -255,6 +256,8 @@ def _option_map(extras: Extras) -> dict[str, Any]:
         options[_CLAIM] = extras.claim
     if extras.unique:
         options[_UNIQUE] = extras.unique
+    if extras.deadline_ms is not None:
+        options[_DEADLINE] = extras.deadline_ms
     return options
 
 
@@ -278,6 +281,7 @@ def _read_extras(data: bytes) -> Extras:
         lost=_count(options.pop(_LOST, None)),
         claim=_word(options.pop(_CLAIM, None)),
         unique=_word(options.pop(_UNIQUE, None)),
+        deadline_ms=_moment(options.pop(_DEADLINE, None)),
         others=options,
     )
 
@@ -288,6 +292,10 @@ def _count(value: Any) -> int:
 
 def _word(value: Any) -> str:
     return value if type(value) is str and len(value) <= NAME_LIMIT else ""
+
+
+def _moment(value: Any) -> int | None:
+    return value if type(value) is int and 0 < value <= _LARGEST else None
 
 
 def _milliseconds(value: Any) -> float | None:

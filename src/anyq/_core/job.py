@@ -41,6 +41,7 @@ class Extras:
         lost: Deliveries of the job that were lost with their workers, before the one that this envelope went out with.
         claim: With what the job holds its chosen id; ``""`` when its id was made.
         unique: The unique key that the job holds, or ``""``.
+        deadline_ms: The epoch millisecond, by the server's clock, from which on the job is not started any more.
         others: What a newer AnyQ put there; carried along untouched.
     """
 
@@ -51,6 +52,7 @@ class Extras:
     lost: int = 0
     claim: str = ""
     unique: str = ""
+    deadline_ms: int | None = None
     others: Mapping[str, Any] = {}
 
     @property
@@ -109,8 +111,9 @@ class Job:
 
     @property
     def deadline(self) -> datetime | None:
-        """When the timeout of this run ends it, or ``None``."""
-        return None if self.deadline_ms is None else from_milliseconds(self.deadline_ms)
+        """When the timeout of this run ends it, or the job's own deadline if that comes first; or ``None``."""
+        ends = [moment for moment in (self.deadline_ms, self.extras.deadline_ms) if moment is not None]
+        return from_milliseconds(min(ends)) if ends else None
 
     @property
     def cancelled(self) -> bool:

@@ -14,7 +14,7 @@ from typing import Final
 import attrs
 
 from ..errors import RetryLater, Unrecoverable
-from ..settings import ERROR_TEXT_LIMIT, Backoff
+from ..settings import ERROR_TEXT_LIMIT, Backoff, from_milliseconds
 from . import backoff as _backoff
 from .job import Job
 
@@ -25,6 +25,7 @@ STALLED: Final = "stalled"
 BAD_PAYLOAD: Final = "bad_payload"
 BAD_RESULT: Final = "bad_result"
 UNKNOWN_TASK: Final = "unknown_task"
+EXPIRED: Final = "expired"
 
 #: Waits of a job whose name no worker here knows, in seconds: growing, so that a rolling deploy is met soon and a
 #: forgotten name costs little.
@@ -235,6 +236,23 @@ def given_up(job: Job, attempts: int) -> Dead | None:
         message = f"{job.lost} of its runs were lost with their workers"
         return Dead(job, STALLED, Error("Stalled", message))
     return Dead(job, RETRIES_EXHAUSTED)
+
+
+def expired(job: Job, now_ms: float) -> Dead | None:
+    """Decide, before a run, whether the job's deadline is over."""
+    deadline = job.extras.deadline_ms
+    if deadline is None or now_ms < deadline:
+        return None
+    return Dead(job, EXPIRED, Error("Expired", f"its deadline, {from_milliseconds(deadline)}, is over"))
+
+
+def in_time(outcome: Retry | Dead, now_ms: float) -> Retry | Dead:
+    """Give a job up at once that would come back only after its deadline."""
+    deadline = outcome.job.extras.deadline_ms
+    if deadline is None or isinstance(outcome, Dead) or now_ms + outcome.delay * 1000 < deadline:
+        return outcome
+    message = f"it would come back after its deadline, {from_milliseconds(deadline)}"
+    return Dead(outcome.job, EXPIRED, outcome.error or Error("Expired", message))
 
 
 def is_suspect(job: Job, attempts: int) -> bool:

@@ -26,6 +26,7 @@ from ..settings import Limits, Retention
 from .acks import AckFlusher
 from .asides import AsideRelocator
 from .channels import Bulletin, Jobs, Outcomes
+from .clock import ServerClock
 from .counts import Counts
 from .dead_letters import DeadLetterRelocator
 from .duties import Service
@@ -114,6 +115,7 @@ class Branch:
         self._leasing = Leasing(client, keys, consumer)
         self._promoting = Promoting(client, keys, consumer)
         settling = Settling(client, keys, consumer, xackdel=xackdel, dead_letters=plan.retention.dead_letters)
+        self._clock = clock = ServerClock()
         room = Room(crew, plan.prefetch)
         self.home = Home(
             queue=queue,
@@ -127,6 +129,7 @@ class Branch:
             room=room,
             ledger=self.ledger,
             counts=counts,
+            clock=clock,
         )
 
         def patience(service: str) -> Patience:
@@ -145,7 +148,7 @@ class Branch:
         )  # fmt: skip
         self._lease_keeper = LeaseKeeper(
             queue=queue, leasing=self._leasing, patience=patience("lease keeper"), ledger=self.ledger,
-            heartbeat=heartbeat, counts=counts, revoke=runners.revoke,
+            heartbeat=heartbeat, counts=counts, clock=clock, revoke=runners.revoke,
         )  # fmt: skip
         self._promoter = Promoter(
             queue=queue, keys=keys, promoting=self._promoting, subscriber=subscriber, patience=patience("promoter"),
@@ -192,8 +195,9 @@ class Branch:
             home.fallback = prepare(home.fallback)
 
     async def prepare(self) -> None:
-        """Make sure of the group; raises what waiting cannot mend."""
+        """Make sure of the group, and ask for the time; raises what waiting cannot mend."""
         await self._asking.ensure_group()
+        await self._clock.ask(self._leasing.server_ms)
 
     def stop_watching(self) -> None:
         """Take nothing over any more, and go on renewing."""

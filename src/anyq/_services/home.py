@@ -9,6 +9,7 @@ import attrs
 from .._core.runnable import Policy, Runnable
 from ..settings import Backoff, Limits
 from .channels import Bulletin, Outcomes
+from .clock import ServerClock
 from .counts import Counts
 from .ledger import Ledger
 from .room import Room
@@ -32,6 +33,7 @@ class Home:
         room: The reader's view of the runners.
         ledger: What is held.
         counts: The worker's numbers.
+        clock: The server's.
         unknown: Names that no task has, and how often they came.
     """
 
@@ -46,6 +48,7 @@ class Home:
     room: Room
     ledger: Ledger
     counts: Counts
+    clock: ServerClock
     tasks: dict[str, Runnable] = attrs.field(factory=dict[str, Runnable])
     prepare: Callable[[Runnable], Runnable] = attrs.field(default=lambda task: task)
     unknown: dict[str, int] = attrs.field(factory=dict[str, int])

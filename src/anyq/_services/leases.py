@@ -16,6 +16,7 @@ import anyio
 from .._core.entry import Spoiled
 from .._core.job import Job
 from .._store.leases import Leasing
+from .clock import ServerClock
 from .counts import Counts
 from .heartbeat import Heartbeat
 from .ledger import Ledger
@@ -41,6 +42,7 @@ class LeaseKeeper:
     """Keeps the leases of one queue.
 
     Args:
+        clock: The server's; it is set with each renewal.
         revoke: Stops the run of a job that is not ours any more.
     """
 
@@ -53,6 +55,7 @@ class LeaseKeeper:
         ledger: Ledger,
         heartbeat: Heartbeat,
         counts: Counts,
+        clock: ServerClock,
         revoke: Callable[[Job], None],
     ) -> None:
         self._queue = queue
@@ -61,6 +64,7 @@ class LeaseKeeper:
         self._ledger = ledger
         self._heartbeat = heartbeat
         self._counts = counts
+        self._clock = clock
         self._revoke = revoke
         self._watching = True
 
@@ -104,6 +108,7 @@ class LeaseKeeper:
                 )
 
     async def _renew(self) -> None:
+        await self._patience(lambda: self._clock.ask(self._leasing.server_ms))
         for lane, held in self._ledger.lanes.items():
             for entries in _chunks(list(held)):
                 lost = await self._patience(lambda: self._leasing.renew(lane, entries))  # noqa: B023

@@ -34,7 +34,9 @@ from .._core.outcome import (
     Hopeless,
     Released,
     Retry,
+    expired,
     given_up,
+    in_time,
     is_suspect,
     judge,
     park,
@@ -257,12 +259,16 @@ class Runners:
         if attempts is None:
             attempts = home.attempts(task)
         job.attempts = attempts
-        ttl = job.extras.result_ttl
+        extras = job.extras
+        ttl = extras.result_ttl
         job.result_ttl = ttl = task.policy.result_ttl if ttl is None else ttl
-        job.recorded = ttl is not None or (job.extras is not NO_EXTRAS and job.extras.owns)
+        job.recorded = ttl is not None or (extras is not NO_EXTRAS and extras.owns)
         if job.attempt > attempts:
             dead = given_up(job, attempts)
             assert dead is not None
+            self._give_up(dead, home)
+            return False
+        if extras is not NO_EXTRAS and (dead := expired(job, home.clock.ms())) is not None:
             self._give_up(dead, home)
             return False
         if job.lost and is_suspect(job, attempts):
@@ -445,6 +451,8 @@ class Runners:
             return
         backoff = job.override.backoff or home.backoff(task)
         outcome = judge(job, error, job.attempts, backoff, random.random(), self._bad_backoff)
+        if job.extras is not NO_EXTRAS:
+            outcome = in_time(outcome, home.clock.ms())
         if not isinstance(error, RetryLater):
             self._say_failed(job, home, outcome.error, seconds)
         if isinstance(outcome, Retry):
@@ -468,7 +476,7 @@ class Runners:
 
     def _park(self, job: Job, home: Home) -> None:
         job.result_ttl = job.extras.result_ttl  # whoever waits for the result must hear of the end
-        outcome = park(job, home.grace)
+        outcome = in_time(park(job, home.grace), home.clock.ms())
         seen = home.unknown.get(job.name, 0)
         if len(home.unknown) < 1000 or seen:
             home.unknown[job.name] = seen + 1

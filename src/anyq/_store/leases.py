@@ -8,6 +8,7 @@ from .._core.keys import CONSUMER_PREFIX, GROUP, Keys
 from .._redis.client import Client
 from .._redis.replies import field
 from . import scripts
+from .clock import server_ms
 
 
 class Leasing:
@@ -28,6 +29,10 @@ class Leasing:
         """Renew up to some hundred entries; give those that are not ours any more."""
         lost: list[bytes] = await self._client.run(scripts.RENEW, (lane,), (GROUP, self._consumer, *entries))
         return lost
+
+    async def server_ms(self) -> float:
+        """Give the server's epoch milliseconds."""
+        return await server_ms(self._client)
 
     async def silent(self) -> list[bytes]:
         """Name the consumers of AnyQ's that have no heartbeat.
