@@ -21,7 +21,17 @@ LAYERS = [
     {"_store"},  # verbs
     {"context"},  # which job runs here
     {"_services"},  # duties
-    {"options", "_session", "tasks", "handles", "queue", "vitals", "worker", "serve"},  # what a user holds
+    {
+        "options",
+        "_session",
+        "tasks",
+        "handles",
+        "schedules",
+        "queue",
+        "vitals",
+        "worker",
+        "serve",
+    },  # what a user holds
     {"__init__"},  # what a user imports
     {"metrics"},  # the edges: nothing above imports them
     {"cli", "__main__"},

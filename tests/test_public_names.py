@@ -17,6 +17,7 @@ PUBLIC = """
     RunOptions TaskOptions JobOptions
     Queue Task AsyncTask PlainTask Call JobHandle Job Worker Statistics Health serve current_job
     Backoff Limits Retention Middleware CallNext Depends
+    Cron Every Missed Schedule Schedules ScheduleDecorator ScheduleOptions UnknownSchedule
     AnyQError NotOpen PayloadRefused QueueFull ResultsDisabled
     JobFailed Unrecoverable RetryLater
     RedisUnavailable ConnectionLost ReplyTimeout ConfigurationError ServerNotFound WorkerCrashed

@@ -16,6 +16,7 @@ Layers, each importing only from those above it:
 from ._core.depends import Depends
 from ._core.job import Job
 from ._core.middleware import CallNext, Middleware
+from ._core.schedules import Cron, Every, Missed
 from .context import current_job
 from .errors import (
     AnyQError,
@@ -30,12 +31,14 @@ from .errors import (
     ResultsDisabled,
     RetryLater,
     ServerNotFound,
+    UnknownSchedule,
     Unrecoverable,
     WorkerCrashed,
 )
 from .handles import JobHandle
-from .options import JobOptions, RunOptions, TaskOptions
+from .options import JobOptions, RunOptions, ScheduleOptions, TaskOptions
 from .queue import Queue
+from .schedules import Schedule, ScheduleDecorator, Schedules
 from .serve import serve
 from .settings import Backoff, Limits, Retention
 from .tasks import AsyncTask, Call, PlainTask, Task
@@ -50,7 +53,9 @@ __all__ = [
     "CallNext",
     "ConfigurationError",
     "ConnectionLost",
+    "Cron",
     "Depends",
+    "Every",
     "Health",
     "Job",
     "JobFailed",
@@ -58,6 +63,7 @@ __all__ = [
     "JobOptions",
     "Limits",
     "Middleware",
+    "Missed",
     "NotOpen",
     "PayloadRefused",
     "PlainTask",
@@ -69,10 +75,15 @@ __all__ = [
     "Retention",
     "RetryLater",
     "RunOptions",
+    "Schedule",
+    "ScheduleDecorator",
+    "ScheduleOptions",
+    "Schedules",
     "ServerNotFound",
     "Statistics",
     "Task",
     "TaskOptions",
+    "UnknownSchedule",
     "Unrecoverable",
     "Worker",
     "WorkerCrashed",

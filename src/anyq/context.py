@@ -15,7 +15,8 @@ def current_job() -> Job:
 
     Returns:
         The `Job`: its ``id``, ``name``, ``attempt`` (counted from 1), ``attempts``, ``queue``, ``created_at``,
-        ``deadline``, and ``cancelled``, which a plain function in a thread can look at to leave early.
+        ``scheduled_at``, ``deadline``, and ``cancelled``, which a plain function in a thread can look at to leave
+        early.
 
     Raises:
         LookupError: No handler is running here.

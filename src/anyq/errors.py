@@ -40,6 +40,17 @@ class QueueFull(AnyQError):
         self.max_length = max_length
 
 
+class UnknownSchedule(AnyQError, LookupError):
+    """A schedule was asked to do something, and there is none of that name."""
+
+    def __init__(self, queue: str, name: str, why: str = "") -> None:
+        super().__init__(
+            f"queue {queue!r} has no schedule {name!r}{f' that AnyQ understands: {why}' if why else ''}"
+        )
+        self.queue = queue
+        self.name = name
+
+
 class ResultsDisabled(AnyQError):
     """The result of a job was asked for that nobody asked to keep."""
 

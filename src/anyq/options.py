@@ -17,6 +17,7 @@ import attrs
 from ._core.job import NO_EXTRAS, NO_OVERRIDE, Extras, Override
 from ._core.middleware import Middleware
 from ._core.runnable import Policy
+from ._core.schedules import ONCE, Cron, Every, Missed, Spec, milliseconds
 from .settings import Backoff, Duration, at_least, moment, name, optional_seconds, seconds
 
 
@@ -79,6 +80,24 @@ class JobOptions(RunOptions, total=False):
     at: datetime | None
     deadline: datetime | Duration | None
     wait: bool
+
+
+class ScheduleOptions(RunOptions, total=False):
+    """What a schedule asks for, in `Queue.cron`, `Queue.every`, `Schedules.upsert`: these, and how its jobs run.
+
+    Attributes:
+        limit: Runs in all; then it has ended.
+        start: The moment before which no run is planned, an aware ``datetime``; an interval counts from it.
+        end: The moment after which no run is planned.
+        jitter: Seconds: each job waits for up to so long, by chance, after its planned time.
+        missed: What becomes of runs that nobody could start in time: see `Missed`.
+    """
+
+    limit: int | None
+    start: datetime | None
+    end: datetime | None
+    jitter: Duration | None
+    missed: Missed | None
 
 
 @attrs.frozen(kw_only=True)
@@ -203,6 +222,48 @@ def policy_of(given: RunOptions, base: Policy | None = None) -> Policy:
     )
 
 
+def schedule_of(
+    called: str, task: str, when: Cron | Every, body: bytes, given: ScheduleOptions, *, declared: bool
+) -> Spec:
+    """Check what is asked of a schedule, and write it down.
+
+    Args:
+        called: The schedule's name.
+        task: The task's name.
+        when: When it is due.
+        body: The arguments, encoded.
+        given: The options.
+        declared: Whether code declares it.
+    """
+    known("a schedule", given, _SCHEDULE)
+    if not isinstance(when, Cron | Every):
+        raise TypeError(f"when must be a Cron or an Every, such as Every(60), not {when!r}")
+    limit, start, end, jitter = given.get("limit"), given.get("start"), given.get("end"), given.get("jitter")
+    missed: object = given.get("missed")
+    if missed is not None and not isinstance(missed, Missed):
+        raise TypeError(f"missed must be a Missed, such as Missed.skip(), not {missed!r}")
+    start_ms = None if start is None else moment("start", start)
+    end_ms = None if end is None else moment("end", end)
+    if start_ms is not None and end_ms is not None and end_ms < start_ms:
+        raise ValueError(f"end must not be before start, and {end!r} is before {start!r}")
+    run: Mapping[str, Any] = cast("Any", {key: value for key, value in given.items() if key in _RUN})
+    options = Options.of(cast("JobOptions", run))
+    return Spec(
+        name=name("the schedule's name", called),
+        task=name("the task's name", task),
+        when=when,
+        body=body,
+        limit=None if limit is None else at_least("limit", limit, 1),
+        start_ms=None if start_ms is None else max(0, start_ms),
+        end_ms=None if end_ms is None else max(0, end_ms),
+        missed=missed or ONCE,
+        jitter_ms=0 if jitter is None else milliseconds("jitter", jitter),
+        declared=declared,
+        override=options.override,
+        extras=options.extras,
+    )
+
+
 def known(whose: str, given: Collection[str], names: Collection[str]) -> None:
     """Refuse an option that does not exist, and say which do."""
     for option in given:
@@ -210,5 +271,7 @@ def known(whose: str, given: Collection[str], names: Collection[str]) -> None:
             raise TypeError(f"{whose} has no option {option!r}; there are: {', '.join(sorted(names))}")
 
 
+_RUN = RunOptions.__required_keys__ | RunOptions.__optional_keys__
+_SCHEDULE = ScheduleOptions.__required_keys__ | ScheduleOptions.__optional_keys__
 _JOB = JobOptions.__required_keys__ | JobOptions.__optional_keys__
 TASK_OPTIONS = TaskOptions.__required_keys__ | TaskOptions.__optional_keys__

@@ -10,7 +10,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from types import TracebackType
@@ -28,6 +28,7 @@ from ._core.job import Job
 from ._core.keys import Keys
 from ._core.middleware import Middleware, checked
 from ._core.runnable import Policy, Runnable
+from ._core.schedules import Cron, Every
 from ._core.values import pack
 from ._redis.address import Address
 from ._redis.client import Client
@@ -40,7 +41,8 @@ from ._session import Session, open_session
 from ._store.publish import Addition, Answer, Holder
 from .errors import NotOpen, PayloadRefused
 from .handles import JobHandle
-from .options import TASK_OPTIONS, JobOptions, Options, TaskOptions, known, policy_of
+from .options import TASK_OPTIONS, JobOptions, Options, ScheduleOptions, TaskOptions, known, policy_of
+from .schedules import ScheduleDecorator, Schedules
 from .settings import Backoff, Duration, Limits, Retention, at_least, moment, name, optional_seconds
 from .tasks import AsyncTask, PlainTask, Task
 
@@ -147,6 +149,7 @@ class Queue:
         self.around: list[Middleware] = []
         self.lifespans: list[Lifespan] = []
         self.watchers: set[Callable[[str], object]] = set()
+        self.schedules: Schedules = Schedules(self)
         self._entered: RunVar[list[_Entered]] = RunVar(f"anyq queue {id(self)}")
 
     # -- tasks ----------------------------------------------------------------------------------------------------
@@ -236,6 +239,67 @@ class Queue:
         checked("middleware", (function,))
         self.around.append(function)
         return function
+
+    # -- schedules ------------------------------------------------------------------------------------------------
+
+    def cron(
+        self,
+        expression: str,
+        /,
+        *,
+        tz: str | None = None,
+        name: str | None = None,
+        payload: Mapping[str, Any] | None = None,
+        **options: Unpack[ScheduleOptions],
+    ) -> ScheduleDecorator:
+        """Run a task when a clock on the wall shows a time that matches; a decorator for a function or a task.
+
+        Args:
+            expression: When: see `Cron`.
+            tz: Where the clock hangs: an IANA name; ``None`` for UTC.
+            name: The schedule's name; the task's name if left out.
+            payload: The jobs' arguments by name.
+            **options: What else is asked for: see `ScheduleOptions`.
+
+        Raises:
+            ValueError: The queue has another schedule of this name, or a setting is wrong.
+            TypeError: The function cannot be called with that payload.
+
+        Workers whose code declares it write it down when they start, and only they start its runs.
+
+        Example:
+            >>> @queue.cron("0 2 * * *", tz="Europe/Berlin")
+            ... async def tidy_up() -> None: ...
+        """
+        return self.schedules.declare(Cron(expression, tz=tz), name, payload, options)
+
+    def every(
+        self,
+        interval: Duration,
+        /,
+        *,
+        name: str | None = None,
+        payload: Mapping[str, Any] | None = None,
+        **options: Unpack[ScheduleOptions],
+    ) -> ScheduleDecorator:
+        """Run a task again and again, after the same time each; a decorator for a function or a task.
+
+        The first run is planned one interval after a worker first declared it. Later starts do not move it.
+
+        Args:
+            interval: Seconds (or a ``timedelta``) from one planned time to the next.
+            name: The schedule's name; the task's name if left out.
+            payload: The jobs' arguments by name.
+            **options: What else is asked for: see `ScheduleOptions`.
+
+        Raises:
+            ValueError, TypeError: As `cron` does.
+
+        Example:
+            >>> @queue.every(60)
+            ... async def look() -> None: ...
+        """
+        return self.schedules.declare(Every(interval), name, payload, options)
 
     def lifespan(self, function: L, /) -> L:
         """Make something live as long as a worker of this queue takes and runs jobs; a decorator.

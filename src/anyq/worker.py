@@ -5,7 +5,7 @@
                                      ├─ dead ─────▶ dead-letter relocator
                                      ├─ releases ─▶ release relocator
                                      └─ asides ───▶ aside relocator
-     promoter, lease keeper, watch, heartbeat                 events, metrics ◀── notices of all
+     promoter, scheduler, lease keeper, watch, heartbeat      events, metrics ◀── notices of all
 
 Data moves from left to right; stopping closes from left to right: the reader stops, what was not begun is handed back,
 handlers end or are cut at the deadline, relocators end because their input ended, and the worker leaves the group when
@@ -99,6 +99,8 @@ class Worker:
         unknown_task_grace: Seconds for which a job whose name no task has is parked before it is dead-lettered.
         prefetch: Jobs taken ahead of the runners at most; what is really taken follows their speed.
         max_block: Seconds for which a handler may block the event loop before the worker counts as dead.
+        schedules: Declare the schedules of the queues' code and start the runs of schedules that are due; ``False``
+            leaves that to other workers.
         outage_limit: Seconds of Redis trouble after which the worker gives up with `WorkerCrashed`; ``None`` never
             does.
 
@@ -130,6 +132,7 @@ class Worker:
         unknown_task_grace: Duration = 3600.0,
         prefetch: int | None = None,
         max_block: Duration = 30.0,
+        schedules: bool = True,
         outage_limit: Duration | None = None,
     ) -> None:
         given: object = (queues,) if isinstance(queues, Queue) else queues
@@ -162,6 +165,7 @@ class Worker:
             max(1000, 2 * self.concurrency) if prefetch is None else at_least("prefetch", prefetch, 0)
         )
         self._max_block = seconds("max_block", max_block, zero=False)
+        self._schedules = bool(schedules)
         self._outage_limit = optional_seconds("outage_limit", outage_limit)
         self.name: str = CONSUMER_PREFIX.decode() + os.urandom(8).hex()
 
@@ -441,6 +445,7 @@ class Worker:
             events=self._events,
             metrics=self._metrics,
             prefetch=self._prefetch,
+            schedules=queue.schedules.declared if self._schedules else None,
         )
 
     def _start(self, nursery: TaskGroup) -> Duties:

@@ -10,7 +10,7 @@ from tests.faults.conftest import AT_ONCE, View, until
 from tests.support.limits import lasting_at_most
 from tests.support.servers import Server
 
-from anyq import Queue, Unrecoverable, Worker
+from anyq import Every, Queue, Unrecoverable, Worker
 from anyq.errors import ConfigurationError, WorkerCrashed
 
 pytestmark = pytest.mark.anyio
@@ -26,9 +26,12 @@ PRODUCER = (
 #: What who pauses needs besides: workers too, to look.
 PAUSER = f"{PRODUCER} +hget +hset +hdel +hlen +hgetall +hmget +xinfo|consumers"
 
+#: The same of who changes schedules.
+PLANNER = f"{PRODUCER} +hmget +hset +hdel +persist +zrem +pexpire"
+
 WORKER = (
-    f"{PAUSER} +xgroup|create +xgroup|createconsumer +xgroup|delconsumer +xreadgroup +xpending +xclaim +xack +xdel "
-    "+xackdel +xrange +xtrim +zrem +zcard +zcount +zrangebyscore +pexpire +client|unblock"
+    f"{PAUSER} +persist +zrem +pexpire +xgroup|create +xgroup|createconsumer +xgroup|delconsumer +xreadgroup +xpending "
+    "+xclaim +xack +xdel +xackdel +xrange +xtrim +zcard +zcount +zrangebyscore +client|unblock"
 )
 
 KEYS = "~{anyq:* &{anyq:*"
@@ -52,7 +55,8 @@ def known_to(server: Server, rights: str) -> str:
 def guarded(start_server: Callable[..., Server]) -> Server:
     """A server with a worker and a producer who may do what they must, and no more."""
     server = start_server()
-    for name, rights in {"worker": WORKER, "producer": PRODUCER, "pauser": PAUSER}.items():
+    rights_of = {"worker": WORKER, "planner": PLANNER, "producer": PRODUCER, "pauser": PAUSER}
+    for name, rights in rights_of.items():
         grant(server, name, rights)
     return server
 
@@ -101,9 +105,28 @@ async def test_the_documented_rights_are_enough_for_everything(guarded: Server) 
                 await until(lambda: worker.statistics().set_aside)
                 await pausing.resume("hand")
                 await until(lambda: worker.statistics().done == 3)
+            await use_schedules(Queue("work", url_of(guarded, "planner")))
+            await until(lambda: worker.statistics().done == 6)
     view.assert_nobody_is_left()
     assert view.stored == 1
     assert guarded.command("ACL", "LOG") == [], "nothing that is optional was refused either"
+
+
+async def use_schedules(queue: Queue) -> None:
+    async with queue:
+        await queue.schedules.upsert(
+            "s", "hand", Every(0.01), {"how": "done"}, limit=3, jitter=0.01, attempts=2
+        )
+        await queue.schedules.pause("s")
+        await queue.schedules.resume("s")
+        with anyio.fail_after(10):
+            while [one.state for one in await queue.schedules.list()] != ["ended"]:
+                pass
+        await queue.schedules.upsert(
+            "s", "hand", Every(0.01), {"how": "done"}, limit=3, jitter=0.01, attempts=2
+        )
+        await queue.schedules.upsert("s", "hand", Every(60), {"how": "done"})
+        assert await queue.schedules.remove("s")
 
 
 @pytest.mark.parametrize(

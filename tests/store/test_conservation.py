@@ -108,6 +108,14 @@ MUTATIONS = {
     ),
     "a promoted job stays delayed": ("promote", "redis.call('ZREM', KEYS[1], member)", ""),
     "a result is written by whoever comes": ("complete", "entry, 1) > 0 then", "entry, 1) >= 0 then"),
+    "a planned time is not looked at": ("fire_schedule", "name) ~= ARGV[2] then", "name) == '' then"),
+    "a definition is not looked at": ("fire_schedule", "~= ARGV[3] then", "== '' then"),
+    "a schedule is not planned anew": (
+        "fire_schedule",
+        "redis.call('ZADD', KEYS[1], ARGV[4], name)",
+        "redis.call('XLEN', KEYS[4])",
+    ),
+    "a definition is written over another": ("put_schedule", "if known ~= ARGV[2] then", "if false then"),
 }
 
 

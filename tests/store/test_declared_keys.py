@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 
 import pytest
-from tests.support.hands import Table, addition, member
+from tests.support.hands import Hands, Table, addition, member
 from tests.support.servers import HOST, Server, free_port
 
 from anyq._core.keys import CHASQUI, Keys
+from anyq._core.schedules import Every, Firing, Spec
 from anyq._redis.client import Client
 from anyq._redis.scripts import Script
 from anyq._store import events, inspect, pauses, scripts
+from anyq._store.schedules import Run
 from anyq._store.settle import Kept, Letter
 
 pytestmark = pytest.mark.anyio
@@ -58,6 +60,7 @@ async def do_everything(client: Client, keys: Keys) -> None:
         pass
     assert await foreign.take(2)
     assert await hands.leasing.sweep(0.0) > 0
+    await use_schedules(hands)
     await events.append(client, keys, [(b"e", b"active", b"id", "x")], 100)
     await hands.consuming.ensure_group()
     for task in (None, "task"):
@@ -77,6 +80,31 @@ async def do_everything(client: Client, keys: Keys) -> None:
     assert await hands.leasing.depart()
     await hands.promoting.resign()
     await producer.forget()
+
+
+async def use_schedules(hands: Hands) -> None:
+    scheduling = hands.scheduling
+    spec = Spec(name="tick", task="task", when=Every(0.001), body=b"\x80", limit=2)
+    await scheduling.put(spec, None, 1, keep=False, anew=True)
+    now, [known] = await scheduling.read(["tick"])
+    assert (await scheduling.due(10)).names == ["tick"]
+    runs = [
+        Run("now", 1, spec.envelope("now", 1, now)),
+        Run("soon", now + 9000, spec.envelope("soon", 1, now)),
+    ]
+    assert await scheduling.fire([(known, Firing((1,), now + 9000), runs[:1])]) == [True]
+    assert await scheduling.pause("tick")
+    [known] = (await scheduling.read(["tick"]))[1]
+    assert await scheduling.resume(known, 1)
+    [known] = (await scheduling.read(["tick"]))[1]
+    assert await scheduling.fire([(known, Firing((1,), None), runs[1:])]) == [True]
+    await scheduling.remember("tick")
+    await scheduling.put(spec, known, 1, keep=True, anew=True)
+    await scheduling.pause("tick")
+    [known] = (await scheduling.read(["tick"]))[1]
+    assert await scheduling.resume(known, None)
+    assert await scheduling.remove("tick")
+    await scheduling.resign()
 
 
 @pytest.mark.parametrize("prefix", ["anyq", CHASQUI])

@@ -19,6 +19,7 @@ from anyq._store.consume import Consuming
 from anyq._store.leases import Leasing
 from anyq._store.promote import Promoting
 from anyq._store.publish import Addition, Publishing
+from anyq._store.schedules import Scheduling
 from anyq._store.settle import Settling
 
 Fields = dict[bytes, bytes]
@@ -77,6 +78,7 @@ class Hands:
         self.settling = Settling(client, keys, name, xackdel=xackdel, dead_letters=dead_letters)
         self.leasing = Leasing(client, keys, name)
         self.promoting = Promoting(client, keys, name)
+        self.scheduling = Scheduling(client, keys, name)
 
     async def take(self, count: int = 100, block_ms: int = 1) -> list[Entry]:
         """Read what is there, per lane."""

@@ -18,6 +18,7 @@ import attrs
 import pytest
 from redis.exceptions import ResponseError
 from tests.support.hands import Entry, Hands, Table, addition, claiming, member
+from tests.support.timetable import Timetable
 
 from anyq._core.codec import decode, split_member
 from anyq._core.entry import admit
@@ -90,6 +91,7 @@ class Walk:
         self.claims: dict[str, str] = {}  # of chosen ids
         self.debounced: set[str] = set()
         self.counts: Counter[str] = Counter()
+        self.timetable = Timetable(self)
         self._xackdel = xackdel
         self._names = 0
         self._ids = 0
@@ -135,6 +137,10 @@ class Walk:
             (1, self.forget_scripts),
             (1, self.fill_up),
             (2, self.refuse),
+            (3, self.timetable.plan),
+            (4, self.timetable.decide),
+            (6, self.timetable.fire),
+            (2, self.timetable.hold),
         ]
         names = [move for _, move in moves]
         weights = [weight for weight, _ in moves]

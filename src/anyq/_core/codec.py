@@ -27,6 +27,7 @@ __all__ = [
     "encode",
     "envelope_id",
     "member_id",
+    "read_override",
     "recode",
     "split_member",
 ]
@@ -42,6 +43,7 @@ _LOST: Final = "l"
 _CLAIM: Final = "c"
 _UNIQUE: Final = "u"
 _DEADLINE: Final = "d"
+_SCHEDULED: Final = "s"
 
 # What a chasquimq worker assumes where a retry override leaves a slot empty (its sheet, section 2.3).
 _FOREIGN_MAXIMUM = 30.0
@@ -150,7 +152,7 @@ def decode(data: bytes) -> tuple[str, bytes, int, int, Override, Extras]:
     if rest:
         extras = _read_extras(rest)
     if len(fields) == 5 and fields[4] is not None:
-        override = _read_override(fields[4], full_jitter=extras.full_jitter)
+        override = read_override(fields[4], full_jitter=extras.full_jitter)
     return job_id, payload, created_ms, failed, override, extras
 
 
@@ -200,7 +202,12 @@ def _backoff_fields(backoff: Backoff | None) -> list[Any] | None:
     ]
 
 
-def _read_override(fields: Any, *, full_jitter: bool) -> Override:
+def read_override(fields: Any, *, full_jitter: bool = False) -> Override:
+    """Read a retry override.
+
+    Raises:
+        Undecodable: It is none; the message says what is wrong.
+    """
     if type(fields) is MAP:
         fields = _positions(fields, _RETRY_NAMES)
     if type(fields) is not ARRAY or len(fields) != 2:
@@ -258,6 +265,8 @@ def _option_map(extras: Extras) -> dict[str, Any]:
         options[_UNIQUE] = extras.unique
     if extras.deadline_ms is not None:
         options[_DEADLINE] = extras.deadline_ms
+    if extras.scheduled is not None:
+        options[_SCHEDULED] = extras.scheduled
     return options
 
 
@@ -282,6 +291,7 @@ def _read_extras(data: bytes) -> Extras:
         claim=_word(options.pop(_CLAIM, None)),
         unique=_word(options.pop(_UNIQUE, None)),
         deadline_ms=_moment(options.pop(_DEADLINE, None)),
+        scheduled=_moment(options.pop(_SCHEDULED, None)),
         others=options,
     )
 

@@ -42,6 +42,7 @@ class Extras:
         claim: With what the job holds its chosen id; ``""`` when its id was made.
         unique: The unique key that the job holds, or ``""``.
         deadline_ms: The epoch millisecond, by the server's clock, from which on the job is not started any more.
+        scheduled: The epoch millisecond for which a schedule planned the job.
         others: What a newer AnyQ put there; carried along untouched.
     """
 
@@ -53,6 +54,7 @@ class Extras:
     claim: str = ""
     unique: str = ""
     deadline_ms: int | None = None
+    scheduled: int | None = None
     others: Mapping[str, Any] = {}
 
     @property
@@ -108,6 +110,12 @@ class Job:
     def created_at(self) -> datetime:
         """When the job was enqueued, by the clock of the program that did."""
         return from_milliseconds(self.created_ms)
+
+    @property
+    def scheduled_at(self) -> datetime | None:
+        """For when a schedule planned this job, however late it runs; ``None`` for a job that no schedule made."""
+        planned = self.extras.scheduled
+        return None if planned is None else from_milliseconds(planned)
 
     @property
     def deadline(self) -> datetime | None:

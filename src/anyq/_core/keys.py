@@ -36,6 +36,13 @@ class Keys:
         paused: chasquimq's flag for a paused queue, for queues that are shared with its programs.
         pausing: Pub/sub channel: the pauses changed.
         confirming: Pub/sub channel: a worker has confirmed a state of the pauses.
+        schedules: Sorted set of active schedules, scored with the millisecond for which each is planned next;
+            chasquimq's name.
+        paused_schedules: The same of those that are paused.
+        ended_schedules: Those that have ended, scored with the millisecond when they may be forgotten.
+        declared_schedules: Marks that declared schedules were written: a flush takes it along.
+        scheduler_lock: Who starts the runs of schedules on time.
+        schedules_changed: Pub/sub channel: a schedule was planned anew.
         lanes: The streams that workers read, in the order in which they read them.
     """
 
@@ -53,6 +60,12 @@ class Keys:
     paused: bytes
     pausing: bytes
     confirming: bytes
+    schedules: bytes
+    paused_schedules: bytes
+    ended_schedules: bytes
+    declared_schedules: bytes
+    scheduler_lock: bytes
+    schedules_changed: bytes
     lanes: tuple[bytes, ...]
     _tag: bytes = attrs.field(repr=False)
 
@@ -76,6 +89,12 @@ class Keys:
             paused=tag + b"paused",
             pausing=tag + b"pausing",
             confirming=tag + b"confirming",
+            schedules=tag + b"repeat",
+            paused_schedules=tag + b"repeat:paused",
+            ended_schedules=tag + b"repeat:ended",
+            declared_schedules=tag + b"repeat:declared",
+            scheduler_lock=tag + b"scheduler:lock",
+            schedules_changed=tag + b"repeat:changed",
             lanes=(stream,) if returned == stream else (returned, stream),
             tag=tag,
         )
@@ -108,6 +127,10 @@ class Keys:
     def unique(self, key: str) -> bytes:
         """Marks a unique key as taken: the claim of the job that has it."""
         return self._tag + b"unique:" + key.encode()
+
+    def schedule(self, name: str) -> bytes:
+        """What is known of a schedule: its definition, in chasquimq's bytes and AnyQ's, and how often it fired."""
+        return self._tag + b"repeat:spec:" + name.encode()
 
     def sent(self, producer: bytes) -> bytes:
         """Which batches of this producer took effect, so that one sent again after a lost reply adds nothing."""

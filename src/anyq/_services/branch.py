@@ -13,12 +13,14 @@ from redis.exceptions import RedisError
 
 from .._core.keys import Keys
 from .._core.runnable import Policy, Runnable
+from .._core.schedules import Spec
 from .._redis.client import Client
 from .._redis.subscriber import Subscriber
 from .._store.belongings import belongings
 from .._store.consume import Consuming
 from .._store.leases import Leasing
 from .._store.promote import Promoting
+from .._store.schedules import Scheduling
 from .._store.settle import Settling
 from ..errors import AnyQError
 from ..metrics.sink import Sink
@@ -47,6 +49,7 @@ from .relocator import Desk, Relocator
 from .retries import RetryRelocator
 from .room import Crew, Room
 from .runners import Runners
+from .scheduler import Scheduler
 from .watch import Watch
 
 
@@ -67,6 +70,7 @@ class Plan:
         events: Whether the events stream is written.
         metrics: The sink of observations, if anybody wants them.
         prefetch: Jobs taken ahead of the runners at most.
+        schedules: The schedules that its code declares, by name; ``None`` where others start the runs of schedules.
     """
 
     queue: str
@@ -81,6 +85,7 @@ class Plan:
     events: bool
     metrics: Sink | None
     prefetch: int
+    schedules: Mapping[str, Spec] | None
 
 
 class Branch:
@@ -164,6 +169,13 @@ class Branch:
             "promoter": self._promoter.run,
             "watch": self._watch.run,
         }
+        self._scheduler: Scheduler | None = None
+        if plan.schedules is not None:
+            self._scheduler = Scheduler(
+                queue=queue, keys=keys, declared=plan.schedules, scheduling=Scheduling(client, keys, consumer),
+                subscriber=subscriber, patience=patience("scheduler"), bulletin=self.bulletin,
+            )  # fmt: skip
+            self.upkeep["scheduler"] = self._scheduler.run
         # Events have a connection of their own: no acknowledgement, and no result, waits behind a batch of them.
         self.observers: dict[str, Service] = {
             "events": Events(
@@ -212,9 +224,11 @@ class Branch:
         return [self.queue, *tasks] if self.gate.queue else tasks
 
     async def resign(self) -> None:
-        """Let somebody else promote on time, at once. Best effort: the lock runs out by itself."""
+        """Let somebody else promote and fire on time, at once. Best effort: the locks run out by themselves."""
         try:
             await self._promoting.resign()
+            if self._scheduler is not None:
+                await self._scheduler.resign()
         except (AnyQError, RedisError):
             return
 

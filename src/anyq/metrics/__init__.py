@@ -14,4 +14,5 @@ from .sink import Observation as Observation
 from .sink import PromoterTick as PromoterTick
 from .sink import ReaderBatch as ReaderBatch
 from .sink import RetryScheduled as RetryScheduled
+from .sink import ScheduleFired as ScheduleFired
 from .sink import Sink as Sink

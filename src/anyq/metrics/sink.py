@@ -106,7 +106,28 @@ class DeadLettered:
     reason: str
 
 
-Observation = PromoterTick | LockOutcome | ReaderBatch | JobOutcome | RetryScheduled | DeadLettered
+@attrs.frozen(kw_only=True)
+class ScheduleFired:
+    """A schedule made jobs.
+
+    Attributes:
+        queue: The queue's name.
+        schedule: The schedule's name.
+        task: The task's name.
+        jobs: How many; none when its missed runs are skipped.
+        late: Seconds from its planned time.
+    """
+
+    queue: str
+    schedule: str
+    task: str
+    jobs: int
+    late: float
+
+
+Observation = (
+    PromoterTick | LockOutcome | ReaderBatch | JobOutcome | RetryScheduled | DeadLettered | ScheduleFired
+)
 
 
 @runtime_checkable

@@ -1,0 +1,451 @@
+"""What a schedule is, when it makes jobs, and how it lies in Redis: chasquimq's bytes, and what AnyQ adds beside them.
+
+A schedule has one *planned time*, the next. `first` plans it, `judge` says what is due and plans again, `resumed` plans
+after a pause. All of them are handed the server's clock; times are epoch milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from hashlib import sha1
+from typing import Any, Final, Literal, cast
+from zlib import crc32
+
+import attrs
+import msgpack
+
+from ..settings import Duration, at_least, seconds
+from .codec import decode as decode_envelope
+from .codec import encode as encode_envelope
+from .codec import read_override
+from .cron import Crontab, expression, zone
+from .job import NO_EXTRAS, NO_OVERRIDE, Extras, Override
+from .values import ARRAY, MAP, Undecodable, unpack
+
+#: Planned times that one decision looks at. More that were missed come with the next one.
+MOST: Final = 100
+
+#: The most missed runs that can be asked for: a bounded time in which nothing else is decided.
+MOST_MISSED: Final = 1000
+
+_SKIP_GRACE: Final = 60.0
+
+# Beyond, milliseconds are not the same as floats in every language.
+_LARGEST: Final = 2**53 - 1
+
+_SPEC_NAMES = (
+    "key", "job_name", "pattern", "payload", "limit", "start_after_ms", "end_before_ms", "fired", "missed_fires",
+    "retry",
+)  # fmt: skip
+
+# AnyQ's own field beside the spec: a map, with one-letter keys.
+_CHECK: Final = (
+    "c"  # of the spec that it belongs to: a foreign program that writes another leaves this field alone
+)
+_JITTER: Final = "j"
+_GRACE: Final = "g"
+_DECLARED: Final = "d"
+_OPTIONS: Final = "o"  # an envelope without a job: how the jobs are to run
+
+_pack = msgpack.Packer(use_bin_type=True).pack
+
+
+# -- what a user says -------------------------------------------------------------------------------------------------
+
+
+def _interval(value: Duration) -> float:
+    interval = seconds("interval", value)
+    if interval < 0.001 or interval * 1000 > _LARGEST:
+        raise ValueError(f"interval must be at least a millisecond, and what Redis can count, not {value!r}")
+    return round(interval * 1000) / 1000
+
+
+@attrs.frozen
+class Every:
+    """Due again and again, after the same time each.
+
+        >>> from anyq import Every
+        >>> Every(60)
+        Every(interval=60.0)
+
+    Attributes:
+        interval: Seconds (or a ``timedelta``) from one planned time to the next, at least a millisecond.
+    """
+
+    interval: float = attrs.field(converter=_interval)
+
+    @property
+    def milliseconds(self) -> int:
+        """The interval in milliseconds."""
+        return round(self.interval * 1000)
+
+
+def _expression(value: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expression must be a string such as '0 2 * * *', not {value!r}")
+    return expression(value)
+
+
+def _tz(value: str | None) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"tz must be a string such as 'Europe/Berlin', not {value!r}")
+    zone(value)
+    return value
+
+
+@attrs.frozen
+class Cron:
+    """Due when a clock on the wall shows a time that matches.
+
+        >>> from anyq import Cron
+        >>> Cron("0 2 * * *", tz="Europe/Berlin")
+        Cron(expression='0 2 * * *', tz='Europe/Berlin')
+
+    Five fields, minute, hour, day of the month, month, weekday, as in Debian's cron; or six, with seconds before them;
+    or ``@hourly``, ``@daily``, ``@weekly``, ``@monthly``, ``@yearly``. When days of the month and weekdays are both
+    named, one of them is enough. ``L`` is the last day, ``5L`` the last Friday, ``MON#2`` the second Monday.
+
+    When clocks are changed, an expression whose minute or hour begins with ``*`` follows the wall: it is due in both of
+    the hours that show the same, and not in one that does not come. Times of day are due once each: what does not come
+    is due at the jump, what comes twice the first time.
+
+    Attributes:
+        expression: When.
+        tz: Where the clock hangs: an IANA name or an offset (``+05:30``); ``None`` for UTC.
+    """
+
+    expression: str = attrs.field(converter=_expression)
+    tz: str | None = attrs.field(default=None, converter=_tz)
+    _crontab: Crontab = attrs.field(
+        init=False,
+        repr=False,
+        eq=False,
+        default=attrs.Factory(lambda self: Crontab(self.expression, self.tz), takes_self=True),
+    )
+
+    def after(self, moment_ms: int) -> int | None:
+        """Give the first time it is due that is later, in epoch milliseconds."""
+        return self._crontab.after(moment_ms)
+
+    def until(self, moment_ms: int) -> int | None:
+        """Give the last time it was due that is not later, in epoch milliseconds."""
+        return self._crontab.until(moment_ms)
+
+
+@attrs.frozen(kw_only=True)
+class Missed:
+    """What becomes of runs whose time passed while nobody could start them.
+
+    Make one with `skip`, `once` or `all`.
+
+    Attributes:
+        kind: ``skip``, ``once`` or ``all``.
+        most: How many are made up at most.
+        grace: Seconds by which a run may be late and still be no missed one, for ``skip``.
+    """
+
+    kind: Literal["skip", "once", "all"]
+    most: int = 1
+    grace: float = _SKIP_GRACE
+
+    @staticmethod
+    def skip(*, grace: Duration = _SKIP_GRACE) -> Missed:
+        """Leave them out: a run is started at most ``grace`` seconds late, and of several only the latest.
+
+        Args:
+            grace: Seconds, at least one: a worker that is busy or comes back is not late at once.
+        """
+        allowed = seconds("grace", grace)
+        if allowed < 1:
+            raise ValueError(f"grace must be at least 1 second, not {grace!r}")
+        return Missed(kind="skip", grace=allowed)
+
+    @staticmethod
+    def once() -> Missed:
+        """Start the latest of them, however late: what a schedule does that says nothing."""
+        return Missed(kind="once")
+
+    @staticmethod
+    def all(most: int) -> Missed:
+        """Start each of them, oldest first, but only the latest ``most`` (1000 at most)."""
+        return Missed(kind="all", most=at_least("most", most, 1, MOST_MISSED))
+
+    def __repr__(self) -> str:
+        inside = {"skip": f"grace={self.grace!r}", "once": "", "all": repr(self.most)}
+        return f"Missed.{self.kind}({inside[self.kind]})"
+
+
+ONCE: Final = Missed.once()
+
+
+# -- what the scheduler knows -----------------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Spec:
+    """A schedule's definition.
+
+    Attributes:
+        name: Its name; chasquimq calls it a key.
+        task: The task whose jobs it makes.
+        when: When they are due.
+        body: Their arguments, encoded.
+        limit: How many runs it plans in all.
+        start_ms: Nothing is planned before.
+        end_ms: Nothing is planned after.
+        missed: What becomes of missed runs.
+        jitter_ms: Each job waits up to so long, by chance.
+        declared: Whether a program's code declares it: then only workers of such a program start its runs.
+        override: How the jobs run, for every program.
+        extras: How they run, for AnyQ.
+    """
+
+    name: str
+    task: str
+    when: Cron | Every
+    body: bytes = attrs.field(repr=False)
+    limit: int | None = None
+    start_ms: int | None = None
+    end_ms: int | None = None
+    missed: Missed = ONCE
+    jitter_ms: int = 0
+    declared: bool = False
+    override: Override = NO_OVERRIDE
+    extras: Extras = NO_EXTRAS
+
+    @property
+    def timing(self) -> tuple[Cron | Every, int | None]:
+        """What planned times follow from: while it stays the same, they do."""
+        return self.when, self.start_ms
+
+    def envelope(self, job_id: str, planned_ms: int, now_ms: int) -> bytes:
+        """Write the job that is planned for this time."""
+        extras = attrs.evolve(self.extras, scheduled=planned_ms)
+        return encode_envelope(job_id, self.body, now_ms, 0, self.override, extras)
+
+
+@attrs.frozen
+class Firing:
+    """What is to be done about a schedule that is due.
+
+    Attributes:
+        times: The planned times whose jobs are to be made, oldest first.
+        next_ms: The next planned time; ``None`` when the schedule has ended.
+    """
+
+    times: tuple[int, ...]
+    next_ms: int | None
+
+
+def first(spec: Spec, now_ms: int) -> int | None:
+    """Plan a new schedule; ``None`` if it would never be due."""
+    start = spec.start_ms
+    if isinstance(spec.when, Cron):
+        return _within(spec, spec.when.after(now_ms if start is None else max(now_ms, start - 1)))
+    step = spec.when.milliseconds
+    if start is None:
+        return _within(spec, now_ms + step)
+    return _within(spec, start if start > now_ms else start + ((now_ms - start) // step + 1) * step)
+
+
+def resumed(spec: Spec, planned_ms: int, now_ms: int) -> int | None:
+    """Plan after a pause: what was due meanwhile was not missed, it was not wanted."""
+    return _within(spec, planned_ms if planned_ms > now_ms else _after(spec.when, planned_ms, now_ms))
+
+
+def judge(spec: Spec, planned_ms: int, now_ms: int, fired: int, most: int = MOST) -> Firing:
+    """Say what is to be done about a schedule whose planned time has come.
+
+    Args:
+        spec: The schedule.
+        planned_ms: Its planned time.
+        now_ms: The server's clock.
+        fired: How many runs it has made.
+        most: How many to make at most now; the others are planned for next.
+    """
+    times = _due(spec, planned_ms, now_ms)
+    following = times[most] if len(times) > most else _after(spec.when, planned_ms, now_ms)
+    times = [time for time in times[:most] if spec.end_ms is None or time <= spec.end_ms]
+    if spec.limit is not None:
+        times = times[: max(0, spec.limit - fired)]
+        if fired + len(times) >= spec.limit:
+            following = None
+    return Firing(tuple(times), _within(spec, following))
+
+
+def _due(spec: Spec, planned: int, now: int) -> list[int]:
+    """The planned times that are to be run now, oldest first."""
+    when, missed = spec.when, spec.missed
+    latest = _latest(when, planned, now)
+    if missed.kind == "skip":
+        return [latest] if now - latest <= missed.grace * 1000 else []
+    if missed.kind == "once":
+        return [latest]
+    if isinstance(when, Every):
+        count = min(missed.most, (latest - planned) // when.milliseconds + 1)
+        return [latest - back * when.milliseconds for back in reversed(range(count))]
+    times = [latest]
+    while len(times) < missed.most and times[-1] > planned:
+        times.append(max(planned, when.until(times[-1] - 1) or planned))
+    return times[::-1]
+
+
+def _latest(when: Cron | Every, planned: int, now: int) -> int:
+    if isinstance(when, Every):
+        return planned + (now - planned) // when.milliseconds * when.milliseconds
+    return max(planned, when.until(now) or planned)
+
+
+def _after(when: Cron | Every, planned: int, now: int) -> int | None:
+    if isinstance(when, Every):
+        return planned + ((now - planned) // when.milliseconds + 1) * when.milliseconds
+    return when.after(now)
+
+
+def _within(spec: Spec, moment: int | None) -> int | None:
+    if moment is None or moment > _LARGEST or (spec.end_ms is not None and moment > spec.end_ms):
+        return None
+    return moment
+
+
+# -- how it lies in Redis ---------------------------------------------------------------------------------------------
+
+
+def encode(spec: Spec) -> tuple[bytes, bytes]:
+    """Write a definition: chasquimq's field, and AnyQ's (empty when there is nothing to say in it)."""
+    when = spec.when
+    pattern = (
+        {"Every": [when.milliseconds]} if isinstance(when, Every) else {"Cron": [when.expression, when.tz]}
+    )
+    fields: list[Any] = [
+        spec.name, spec.task, pattern, _pack(spec.body), spec.limit, spec.start_ms, spec.end_ms, 0,
+    ]  # fmt: skip
+    # The default of chasquimq is left out, as by itself: later versions write it.
+    if spec.missed.kind == "once":
+        fields.append("FireOnce")
+    elif spec.missed.kind == "all":
+        fields.append({"FireAll": [spec.missed.most]})
+    written = _pack(fields)
+    own: dict[str, Any] = {}
+    if spec.jitter_ms:
+        own[_JITTER] = spec.jitter_ms
+    if spec.missed.kind == "skip" and spec.missed.grace != _SKIP_GRACE:
+        own[_GRACE] = round(spec.missed.grace * 1000)
+    if spec.declared:
+        own[_DECLARED] = True
+    if spec.override != NO_OVERRIDE or spec.extras != NO_EXTRAS:
+        own[_OPTIONS] = encode_envelope("", b"", 0, 0, spec.override, spec.extras)
+    return written, _pack({_CHECK: crc32(written), **own}) if own else b""
+
+
+def decode(written: bytes, own: bytes) -> Spec:
+    """Read a definition, AnyQ's or chasquimq's.
+
+    Raises:
+        Undecodable: It is none that AnyQ understands; the message says why.
+    """
+    fields: Any = unpack(written)
+    if type(fields) is MAP:
+        fields = [fields.get(one) for one in _SPEC_NAMES]
+    if type(fields) is not ARRAY or not 7 <= len(fields) <= 10:
+        raise Undecodable("no array of 7 to 10 elements")
+    fields = [*fields, *[None] * (10 - len(fields))]
+    key, task, pattern, payload, limit, start, end, _, missed, retry = fields
+    if type(key) is not str or type(task) is not str:
+        raise Undecodable("its name or its task is no string")
+    try:
+        spec = Spec(
+            name=key,
+            task=task,
+            when=_read_pattern(pattern),
+            body=_read_payload(payload),
+            limit=_whole("limit", limit),
+            start_ms=_whole("start", start),
+            end_ms=_whole("end", end),
+            missed=_read_missed(missed),
+            override=NO_OVERRIDE if retry is None else read_override(retry),
+        )
+    except (ValueError, TypeError) as error:
+        raise Undecodable(str(error)) from None
+    return _with_own(spec, written, own) if own else spec
+
+
+def token(written: bytes, own: bytes) -> bytes:
+    """Name this very definition, for scripts that act only while it is the present one."""
+    return sha1(written + own, usedforsecurity=False).hexdigest().encode()
+
+
+def _with_own(spec: Spec, written: bytes, own: bytes) -> Spec:
+    fields: Any = unpack(own)
+    if type(fields) is not MAP or fields.get(_CHECK) != crc32(written):
+        return spec  # a foreign program has written the schedule anew
+    override, extras = spec.override, spec.extras
+    template = fields.get(_OPTIONS)
+    if type(template) is bytes:
+        override, extras = decode_envelope(template)[4:]
+    missed = spec.missed
+    if missed.kind == "skip" and (grace := _whole("grace", fields.get(_GRACE))):
+        missed = Missed.skip(grace=timedelta(milliseconds=max(1000, grace)))
+    return attrs.evolve(
+        spec,
+        missed=missed,
+        jitter_ms=_whole("jitter", fields.get(_JITTER)) or 0,
+        declared=fields.get(_DECLARED) is True,
+        override=override,
+        extras=extras,
+    )
+
+
+def _read_pattern(pattern: Any) -> Cron | Every:
+    if type(pattern) is MAP and len(pattern) == 1:
+        [(kind, value)] = cast("Mapping[Any, Any]", pattern).items()
+        if type(value) is MAP:
+            value = list(value.values())
+        if type(value) is ARRAY:
+            if kind == "Every" and len(value) == 1 and type(value[0]) is int:
+                return Every(value[0] / 1000)
+            if kind == "Cron" and len(value) in {1, 2}:
+                return Cron(*value)
+    raise Undecodable("its pattern is neither an interval nor a cron expression")
+
+
+def _read_payload(payload: Any) -> bytes:
+    if type(payload) is ARRAY:  # how some MessagePack writers put down bytes
+        payload = bytes(payload)
+    body = unpack(payload) if type(payload) is bytes else None
+    if type(body) is not bytes:
+        raise Undecodable("its payload is no byte string")
+    return body
+
+
+def _read_missed(missed: Any) -> Missed:
+    if missed is None or missed == "Skip":
+        return Missed.skip()
+    if missed == "FireOnce":
+        return ONCE
+    if type(missed) is MAP and type(missed.get("FireAll")) in {int, ARRAY}:
+        count = missed["FireAll"]
+        count = count[0] if type(count) is ARRAY and len(count) == 1 else count
+        if type(count) is int and count > 0:
+            return Missed.all(min(count, MOST_MISSED))
+    raise Undecodable("what is to become of its missed runs is unknown")
+
+
+def _whole(what: str, value: Any) -> int | None:
+    if value is None:
+        return None
+    if type(value) is not int or not 0 <= value <= _LARGEST:
+        raise Undecodable(f"its {what} is no whole number in range")
+    return value
+
+
+def milliseconds(setting: str, value: Duration) -> int:
+    """Give a duration in whole milliseconds, or refuse it by the setting's name."""
+    return round(min(seconds(setting, value) * 1000, _LARGEST))
+
+
+__all__ = [
+    "MOST", "MOST_MISSED", "ONCE", "Cron", "Every", "Firing", "Missed", "Spec",
+    "decode", "encode", "first", "judge", "milliseconds", "resumed", "token",
+]  # fmt: skip
