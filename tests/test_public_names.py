@@ -15,7 +15,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 
 PUBLIC = """
     RunOptions TaskOptions JobOptions
-    Queue Task AsyncTask PlainTask Call JobHandle Job Worker Statistics Health serve current_job
+    Queue Task AsyncTask PlainTask Call JobHandle Job Progress LogLine Worker Statistics Health serve current_job
     Backoff Limits Retention Middleware CallNext Depends
     Cron Every Missed Schedule Schedules ScheduleDecorator ScheduleOptions UnknownSchedule
     AnyQError NotOpen PayloadRefused QueueFull ResultsDisabled

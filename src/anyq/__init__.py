@@ -16,6 +16,7 @@ Layers, each importing only from those above it:
 from ._core.depends import Depends
 from ._core.job import Job
 from ._core.middleware import CallNext, Middleware
+from ._core.notes import LogLine, Progress
 from ._core.schedules import Cron, Every, Missed
 from .context import current_job
 from .errors import (
@@ -62,11 +63,13 @@ __all__ = [
     "JobHandle",
     "JobOptions",
     "Limits",
+    "LogLine",
     "Middleware",
     "Missed",
     "NotOpen",
     "PayloadRefused",
     "PlainTask",
+    "Progress",
     "Queue",
     "QueueFull",
     "RedisUnavailable",

@@ -6,14 +6,18 @@ not for ever.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import anyio
 import msgpack
 
+from ._core.keys import Keys
+from ._core.notes import LogLine, Progress, unpack_line, unpack_progress
 from ._core.values import unpack
+from ._redis.client import Client
 from ._services.patience import Patience
-from ._store import results
+from ._store import notes, results
 from .errors import JobFailed, ResultsDisabled
 from .settings import Duration, optional_seconds
 
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from .queue import Queue
 
 R_co = TypeVar("R_co", covariant=True)
+T = TypeVar("T")
 
 #: Seconds after which a waiter looks by itself, in case that a message was lost.
 _LOOK_AGAIN = 5.0
@@ -76,6 +81,49 @@ class JobHandle(Generic[R_co]):
                 session = self._queue.session
                 with session.until_left():
                     return await self._wait(session)
+
+    async def progress(self) -> Progress | None:
+        """Tell how far the job says that it is.
+
+        Returns:
+            What it said last, through `Job.progress`; ``None`` if it has said nothing, or has ended longer than
+            ``Retention.logs`` ago. Each run of a job goes on from what the one before said.
+
+        Raises:
+            RedisUnavailable: Redis was away for longer than the queue's ``outage_timeout``.
+
+        Safe to cancel: it only looks.
+
+        Example:
+            >>> progress = await handle.progress()
+            >>> print(progress.current, "of", progress.total)
+            3 of 10
+        """
+        data = await self._look(notes.progress)
+        return None if data is None else unpack_progress(data)
+
+    async def log(self) -> list[LogLine]:
+        """Give the lines that the job logged, through `Job.log`, in all of its runs.
+
+        Returns:
+            The last lines, in order; none once the job has ended longer than ``Retention.logs`` ago.
+
+        Raises:
+            RedisUnavailable: Redis was away for longer than the queue's ``outage_timeout``.
+
+        Safe to cancel: it only looks.
+
+        Example:
+            >>> for line in await handle.log():
+            ...     print(line.at, line.attempt, line.text)
+        """
+        return [unpack_line(line) for line in await self._look(notes.log)]
+
+    async def _look(self, verb: Callable[[Client, Keys, str], Awaitable[T]]) -> T:
+        while True:  # whoever opened the queue may leave it: go on with the next one
+            session, keys = self._queue.session, self._queue.keys
+            with session.until_left():
+                return await session.patience(lambda: verb(session.client, keys, self.id))  # noqa: B023
 
     async def _wait(self, session: Session) -> R_co:
         keys = self._queue.keys

@@ -194,15 +194,25 @@ class Limits:
         payload: The largest job in bytes, as it lies in the stream; refused at ``enqueue``, dead-lettered on arrival.
         depth: How deeply containers may nest in a payload or a result.
         result: The largest result in bytes.
+        log_lines: Lines that are kept of a job's log: the last ones.
+        log_bytes: Bytes that are kept of a job's log: the last lines.
     """
 
     payload: int = attrs.field(default=1024 * 1024, validator=lambda _, a, v: _positive(a, v))
     depth: int = attrs.field(default=64, validator=lambda _, a, v: _positive(a, v))
     result: int = attrs.field(default=1024 * 1024, validator=lambda _, a, v: _positive(a, v))
+    log_lines: int = attrs.field(default=1000, validator=lambda _, a, v: _positive(a, v))
+    log_bytes: int = attrs.field(
+        default=64 * 1024, validator=lambda _, a, v: at_least(a.name, v, 256) and None
+    )
 
 
 def _ids(value: Duration) -> float:
     return seconds("ids", value)
+
+
+def _logs(value: Duration) -> float:
+    return seconds("logs", value)
 
 
 @attrs.frozen(kw_only=True)
@@ -212,11 +222,13 @@ class Retention:
     Attributes:
         ids: Seconds past a job's *end* for which its caller-chosen id stays taken, as the worker that ends it is set.
             At 0 (the default) the id is free again in the very step that ends its job; until then it is taken.
+        logs: Seconds past a job's end for which its log and its last progress are kept. An hour.
         dead_letters: How many dead letters a queue keeps; the oldest are trimmed, and the number trimmed is logged.
         events: How many entries the events stream keeps.
     """
 
     ids: float = attrs.field(default=0.0, converter=_ids)
+    logs: float = attrs.field(default=3600.0, converter=_logs)
     dead_letters: int = attrs.field(default=100_000, validator=lambda _, a, v: _positive(a, v))
     events: int = attrs.field(default=100_000, validator=lambda _, a, v: _positive(a, v))
 

@@ -10,7 +10,7 @@ from tests.faults.conftest import AT_ONCE, View, until
 from tests.support.limits import lasting_at_most
 from tests.support.servers import Server
 
-from anyq import Every, Queue, Unrecoverable, Worker
+from anyq import Every, Queue, Unrecoverable, Worker, current_job
 from anyq.errors import ConfigurationError, WorkerCrashed
 
 pytestmark = pytest.mark.anyio
@@ -19,19 +19,20 @@ pytestmark = pytest.mark.anyio
 EVERYBODY = "+hello +ping +client|setinfo +client|setname +client|id +command|info +info +select"
 
 PRODUCER = (
-    f"{EVERYBODY} +eval +evalsha +xadd +xlen +zadd +zscore +zmscore +zrange +zremrangebyscore +expire "
-    "+get +set +del +time +publish +mget +exists +subscribe +unsubscribe"
+    f"{EVERYBODY} +eval +evalsha +xadd +xlen +zadd +zscore +zmscore +zrange +zrem +zremrangebyscore +expire "
+    "+get +set +del +time +publish +mget +exists +hget +lrange +subscribe +unsubscribe"
 )
 
 #: What who pauses needs besides: workers too, to look.
-PAUSER = f"{PRODUCER} +hget +hset +hdel +hlen +hgetall +hmget +xinfo|consumers"
+PAUSER = f"{PRODUCER} +hset +hdel +hlen +hgetall +hmget +xinfo|consumers"
 
 #: The same of who changes schedules.
 PLANNER = f"{PRODUCER} +hmget +hset +hdel +persist +zrem +pexpire"
 
 WORKER = (
     f"{PAUSER} +persist +zrem +pexpire +xgroup|create +xgroup|createconsumer +xgroup|delconsumer +xreadgroup +xpending "
-    "+xclaim +xack +xdel +xackdel +xrange +xtrim +zcard +zcount +zrangebyscore +client|unblock"
+    "+xclaim +xack +xdel +xackdel +xrange +xtrim +zcard +zcount +zrangebyscore +rpush +lpop +llen "
+    "+client|unblock"
 )
 
 KEYS = "~{anyq:* &{anyq:*"
@@ -75,6 +76,8 @@ async def test_the_documented_rights_are_enough_for_everything(guarded: Server) 
 
     @queue.task(attempts=2, backoff=AT_ONCE, result_ttl=60)
     async def hand(how: str) -> str:
+        current_job().progress(1)
+        current_job().log(how)
         if how == "failed":
             raise ValueError(how)
         if how == "dead":

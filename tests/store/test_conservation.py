@@ -106,6 +106,12 @@ MUTATIONS = {
         "skip_belongings(key + 1, i + 4)",
         "end_belongings(key + 1, i + 4)",
     ),
+    "what is told is written by whoever comes": (
+        "note",
+        "if hold(KEYS[1], ARGV[1], ARGV[2], entry) then",
+        "if true then",
+    ),
+    "what is told is written as often as it is sent": ("note", "~= writing then", "~= '' then"),
     "a promoted job stays delayed": ("promote", "redis.call('ZREM', KEYS[1], member)", ""),
     "a result is written by whoever comes": ("complete", "entry, 1) > 0 then", "entry, 1) >= 0 then"),
     "a planned time is not looked at": ("fire_schedule", "name) ~= ARGV[2] then", "name) == '' then"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 
 import pytest
-from tests.support.hands import Hands, Table, addition, member
+from tests.support.hands import Hands, Table, addition, claiming, member
 from tests.support.servers import HOST, Server, free_port
 
 from anyq._core.keys import CHASQUI, Keys
@@ -13,6 +13,8 @@ from anyq._core.schedules import Every, Firing, Spec
 from anyq._redis.client import Client
 from anyq._redis.scripts import Script
 from anyq._store import events, inspect, pauses, scripts
+from anyq._store.belongings import Belonging
+from anyq._store.notes import Note, Noting
 from anyq._store.schedules import Run
 from anyq._store.settle import Kept, Letter
 
@@ -42,6 +44,10 @@ async def do_everything(client: Client, keys: Keys) -> None:
             addition("now", job_id="now"),
             addition("later", job_id="later", delay_ms=0),
             addition("x", delay_ms=0),
+            claiming("u", unique="u", chosen=True),
+            claiming("d", unique="d", delay_ms=1000, replaces=""),
+            claiming("d", unique="d", delay_ms=1000, replaces="d"),
+            claiming("e", unique="d", delay_ms=1000, replaces="d"),
         ],
         100,
     )
@@ -50,10 +56,20 @@ async def do_everything(client: Client, keys: Keys) -> None:
     entries = [entry.id for entry in await hands.take(5)]
     lane = keys.stream
     assert await hands.leasing.renew(lane, [*entries, b"1-1"]) == [b"1-1"]
+    noting = Noting(client, keys, hands.name, 1, 1000)
+    assert await noting.note(lane, [Note(entries[0], "0", 1, b"p", [b"one", b"two"])]) == [1]
     assert await hands.settling.ack(lane, entries[:1]) == [1]
-    assert await hands.settling.complete(lane, [Kept(entries[1], "1", b"x", 60.0)]) == [1]
+    owned = [
+        Belonging(keys.unique("k")),
+        Belonging(keys.log("1"), keep_ms=1),
+        Belonging(keys.taken_id("now"), "c"),
+    ]
+    assert await hands.settling.complete(lane, [Kept(entries[1], "1", b"x", 60.0, owned)]) == [1]
     assert await hands.settling.retry(lane, [(entries[2], 1000, member("2", 1))]) == [1]
-    assert await hands.settling.bury(lane, [Letter(entries[3], ["d", b""], "3", b"why", 60.0)]) == ([1], 0)
+    assert await hands.settling.bury(lane, [Letter(entries[3], ["d", b""], "3", b"why", 60.0, owned)]) == (
+        [1],
+        0,
+    )
     assert await hands.settling.hand_back(lane, [entries[4]]) == [1]
     assert await other.take(2)
     while await hands.leasing.take_over(other.name):

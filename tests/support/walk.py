@@ -26,7 +26,7 @@ from anyq._core.job import Job
 from anyq._core.keys import GROUP, Keys
 from anyq._redis.client import Client
 from anyq._services.patience import reply_code
-from anyq._store import pauses
+from anyq._store import notes, pauses
 from anyq._store.belongings import Belonging, belongings
 from anyq._store.publish import Addition, Answer, Full, Holder, Publishing
 from anyq._store.settle import Kept, Letter
@@ -36,6 +36,9 @@ FOREIGN = b"c-foreign"
 
 #: Jobs that a queue may hold, where the walk sets a limit.
 LIMIT = 40
+
+#: Lines that are kept of a job's log.
+LINES = 3
 
 Place = tuple[bytes, bytes]  # lane and entry id
 
@@ -90,6 +93,8 @@ class Walk:
         self.holders: dict[str, str] = {}  # unique keys, and who took them last
         self.claims: dict[str, str] = {}  # of chosen ids
         self.debounced: set[str] = set()
+        self.told: dict[str, list[bytes]] = {}  # lines of the logs of jobs, the last of them
+        self._writings = 0
         self.counts: Counter[str] = Counter()
         self.timetable = Timetable(self)
         self._xackdel = xackdel
@@ -121,6 +126,7 @@ class Walk:
             (3, self.bury),
             (5, self.hand_back),
             (3, self.renew),
+            (4, self.tell),
             (2, self.crash),
             (2, self.come_back),
             (6, self.act_as_zombie),
@@ -182,6 +188,11 @@ class Walk:
             held = [self.keys.taken_id(job_id)] if job_id in self.claims else []
             held += [self.keys.unique(key) for key, holder in self.holders.items() if holder == job_id]
             assert claims.keys() >= set(held), f"{job_id} lives, and does not hold {held}"
+        for job_id, lines in self.told.items():
+            there = await notes.log(self.client, self.keys, job_id)
+            assert there == ([] if self.ended[job_id] else lines), (
+                f"{job_id} told {lines}, and {there} is kept"
+            )
         for key, value in claims.items():
             owner = re.split(b"[:~]", value, maxsplit=1)[1].decode()
             mine = [id for id in self.added if owner in {id, self.claims.get(id)}]
@@ -332,6 +343,7 @@ class Walk:
             )
             if job_id in self.added:
                 self.before[job_id] += self.ended.pop(job_id)
+                self.told.pop(job_id, None)
                 self.used[job_id] = 0
             self.added.add(job_id)
             if job.claim:
@@ -359,7 +371,7 @@ class Walk:
         return f"key-{self.random.randrange(6)}"
 
     def _owned(self, job: Job) -> tuple[Belonging, ...]:
-        return belongings(self.keys, job.id, job.extras, Retention())
+        return belongings(self.keys, job.id, job.extras, Retention(logs=0), noted=bool(self.told.get(job.id)))
 
     async def _claims(self) -> list[tuple[bytes, bytes]]:
         """What is held of ids and unique keys, and by whom."""
@@ -462,6 +474,26 @@ class Walk:
 
         await self._settle(consumer, lane, jobs, verb, moved)
 
+    async def tell(self) -> None:
+        """Jobs log a line; now and then that is sent twice. Only the owner of a job is heard."""
+        consumer, lane, jobs = self._some_held()
+        await self._note(consumer, lane, jobs)
+
+    async def _note(self, consumer: Consumer, lane: bytes, jobs: Sequence[Job]) -> None:
+        if not jobs:
+            return
+        self._writings += 1
+        line = b"line %d" % self._writings
+        told = [notes.Note(job.entry, job.id, self._writings, b"p", [line]) for job in jobs]
+        noting = notes.Noting(self.client, self.keys, consumer.hands.name, LINES, 1000)
+        owners = await self._owners(lane)
+        expected = [int(owners.get(job.entry) == consumer.hands.name) for job in jobs]
+        for _ in range(1 + self._again()):
+            assert await noting.note(lane, told) == expected
+        for job, owned in zip(jobs, expected, strict=True):
+            if owned:
+                self.told[job.id] = [*self.told.get(job.id, []), line][-LINES:]
+
     async def _retry(self, consumer: Consumer, lane: bytes, jobs: Sequence[Job]) -> None:
         failed = [job.attempt - self.random.choice([0, 0, 1]) for job in jobs]
         moves = [
@@ -521,8 +553,8 @@ class Walk:
 
     async def _acknowledge(self, consumer: Consumer, lane: bytes, jobs: Sequence[Job]) -> None:
         """As the ack flusher does: those that own something are ended by a script."""
-        owning = [job for job in jobs if job.extras.owns]
-        if plain := [job.entry for job in jobs if not job.extras.owns]:
+        owning = [job for job in jobs if job.extras.owns or job.id in self.told]
+        if plain := [job.entry for job in jobs if job not in owning]:
             self._end(consumer, lane, plain, await consumer.hands.settling.ack(lane, plain))
             if self._again():
                 assert await consumer.hands.settling.ack(lane, plain) == [-1] * len(plain)
@@ -589,13 +621,15 @@ class Walk:
         jobs = list({job.entry: job for job in self.random.sample(known, min(len(known), 3))}.values())
         if not jobs:
             return
-        verb = self.random.choice(["ack", "retry", "bury", "hand back", "set aside", "renew"])
+        verb = self.random.choice(["ack", "retry", "bury", "hand back", "set aside", "renew", "tell"])
         if verb == "ack":
             await self._acknowledge(zombie, lane, jobs)
         elif verb == "retry":
             await self._retry(zombie, lane, jobs)
         elif verb == "bury":
             await self._bury(zombie, lane, jobs)
+        elif verb == "tell":
+            await self._note(zombie, lane, jobs)
         elif verb == "hand back":
             await self._hand_back(zombie, lane, jobs)
         elif verb == "set aside":
@@ -718,6 +752,7 @@ class Walk:
                 self.readmit,
                 self.pause,
                 self.resume,
+                self.tell,
                 self.take_over,
                 self.promote,
                 self.ack,

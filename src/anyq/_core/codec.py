@@ -44,6 +44,7 @@ _CLAIM: Final = "c"
 _UNIQUE: Final = "u"
 _DEADLINE: Final = "d"
 _SCHEDULED: Final = "s"
+_NOTED: Final = "n"
 
 # What a chasquimq worker assumes where a retry override leaves a slot empty (its sheet, section 2.3).
 _FOREIGN_MAXIMUM = 30.0
@@ -267,6 +268,8 @@ def _option_map(extras: Extras) -> dict[str, Any]:
         options[_DEADLINE] = extras.deadline_ms
     if extras.scheduled is not None:
         options[_SCHEDULED] = extras.scheduled
+    if extras.noted:
+        options[_NOTED] = True
     return options
 
 
@@ -292,6 +295,7 @@ def _read_extras(data: bytes) -> Extras:
         unique=_word(options.pop(_UNIQUE, None)),
         deadline_ms=_moment(options.pop(_DEADLINE, None)),
         scheduled=_moment(options.pop(_SCHEDULED, None)),
+        noted=options.pop(_NOTED, None) is True,
         others=options,
     )
 

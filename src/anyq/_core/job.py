@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 
 from ..settings import Backoff, from_milliseconds
+from .notes import Notes
 
 
 @attrs.frozen
@@ -43,6 +44,7 @@ class Extras:
         unique: The unique key that the job holds, or ``""``.
         deadline_ms: The epoch millisecond, by the server's clock, from which on the job is not started any more.
         scheduled: The epoch millisecond for which a schedule planned the job.
+        noted: Whether an earlier run of the job told its progress, or logged.
         others: What a newer AnyQ put there; carried along untouched.
     """
 
@@ -55,12 +57,13 @@ class Extras:
     unique: str = ""
     deadline_ms: int | None = None
     scheduled: int | None = None
+    noted: bool = False
     others: Mapping[str, Any] = {}
 
     @property
     def owns(self) -> bool:
         """Whether the job owns keys that end with it."""
-        return bool(self.claim or self.unique)
+        return bool(self.claim or self.unique or self.noted)
 
 
 NO_OVERRIDE = Override()
@@ -105,6 +108,7 @@ class Job:
     ended: bool = False
     cut: str | None = None
     overdue: Callable[[], bool] | None = None
+    notes: Notes | None = None
 
     @property
     def created_at(self) -> datetime:
@@ -131,6 +135,44 @@ class Job:
         early.
         """
         return self.cut is not None or (self.overdue is not None and self.overdue())
+
+    def progress(self, current: float, total: float | None = None, message: str = "") -> None:
+        """Say how far this run is; `JobHandle.progress` and the event ``progress`` show it.
+
+        Args:
+            current: What is done.
+            total: What there is to do, if that is known.
+            message: What to say about it; cut at 1000 characters.
+
+        Raises:
+            TypeError, ValueError: These are no numbers, or no string.
+
+        Returns at once, from a coroutine or from a thread: the worker writes it, a few times a second at most, and the
+        last one always, before the run's end. A later run of the job goes on from what this one said.
+
+        Example:
+            >>> current_job().progress(3, 10, "three of ten pages")
+        """
+        if self.home is not None:
+            self.home.journal.progress(self, current, total, message)
+
+    def log(self, text: str) -> None:
+        """Add a line to the log that is kept with the job; `JobHandle.log` gives it.
+
+        Args:
+            text: The line; cut at 4000 characters.
+
+        Raises:
+            TypeError: It is no string.
+
+        Returns at once, as `progress` does. Of many lines the last ones are kept (``Limits.log_lines``,
+        ``Limits.log_bytes``), those of all runs of the job together.
+
+        Example:
+            >>> current_job().log("the second page is blank")
+        """
+        if self.home is not None:
+            self.home.journal.log(self, text)
 
     def __repr__(self) -> str:
         return f"<Job {self.id!r} {self.name!r} of {self.queue!r}, attempt {self.attempt} of {self.attempts or '?'}>"

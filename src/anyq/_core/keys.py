@@ -132,6 +132,14 @@ class Keys:
         """What is known of a schedule: its definition, in chasquimq's bytes and AnyQ's, and how often it fired."""
         return self._tag + b"repeat:spec:" + name.encode()
 
+    def progress(self, job_id: str) -> bytes:
+        """How far a job said that it is, and what belongs to the writing of its log."""
+        return self._tag + b"progress:" + job_id.encode()
+
+    def log(self, job_id: str) -> bytes:
+        """The lines that a job logged, of which the last are kept."""
+        return self._tag + b"log:" + job_id.encode()
+
     def sent(self, producer: bytes) -> bytes:
         """Which batches of this producer took effect, so that one sent again after a lost reply adds nothing."""
         return self._tag + b"sent:" + producer

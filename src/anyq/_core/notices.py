@@ -20,6 +20,7 @@ FAILED: Final = b"failed"
 RETRY_SCHEDULED: Final = b"retry-scheduled"
 DEAD: Final = b"dlq"
 WAITING: Final = b"waiting"
+PROGRESS: Final = b"progress"
 DRAINED: Final = b"drained"
 
 _REASON_LIMIT = 1000
@@ -72,6 +73,16 @@ def retry_scheduled(retry: Retry, now_ms: int) -> Notice:
 def dead(job_id: str, name: str, attempt: int, reason: str, now_ms: int) -> Notice:
     """A job was given up; without an id when its bytes were no job."""
     return _of(DEAD, job_id, name, now_ms, b"attempt", attempt, b"reason", reason)
+
+
+def progress(job: Job, current: float, total: float | None, message: str, now_ms: int) -> Notice:
+    """A run said how far it is."""
+    told: tuple[bytes | str | int, ...] = (b"attempt", job.attempt, b"current", repr(current))
+    if total is not None:
+        told += b"total", repr(total)
+    if message:
+        told += b"message", message
+    return _of(PROGRESS, job.id, job.name, now_ms, *told)
 
 
 def waiting(job_id: str, name: str, now_ms: int) -> Notice:

@@ -34,7 +34,9 @@ class AckFlusher(Relocator[Done]):
             entries = [done.job.entry for done in plain]
             self._confirm(lane, plain, await self.patience(lambda: self.settling.ack(lane, entries)))
         if len(plain) < len(group):
-            for part in _parts([done for done in group if done.result is not None]):
+            recorded = [done for done in group if done.result is not None]
+            await self.journal.flush([done.job for done in recorded])
+            for part in _parts(recorded):
                 results = [
                     Kept(
                         done.entry,

@@ -19,6 +19,7 @@ from .._redis.subscriber import Subscriber
 from .._store.belongings import belongings
 from .._store.consume import Consuming
 from .._store.leases import Leasing
+from .._store.notes import Noting
 from .._store.promote import Promoting
 from .._store.schedules import Scheduling
 from .._store.settle import Settling
@@ -36,6 +37,7 @@ from .events import Events
 from .gate import Gate
 from .heartbeat import Heartbeat
 from .home import Home
+from .journal import Journal
 from .leases import LeaseKeeper
 from .ledger import Ledger
 from .metrics import Metrics
@@ -122,6 +124,15 @@ class Branch:
         settling = Settling(client, keys, consumer, xackdel=xackdel, dead_letters=plan.retention.dead_letters)
         self._clock = clock = ServerClock()
         room = Room(crew, plan.prefetch)
+
+        def patience(service: str) -> Patience:
+            return Patience(f"{service} of {queue!r}", outages, self._asking.ensure_group, outage_limit)
+
+        self._patience = patience
+        journal = Journal(
+            queue=queue, patience=patience("journal"), bulletin=self.bulletin,
+            noting=Noting(client, keys, consumer, plan.limits.log_lines, plan.limits.log_bytes),
+        )  # fmt: skip
         self.home = Home(
             queue=queue,
             source=plan.tasks,
@@ -135,13 +146,8 @@ class Branch:
             ledger=self.ledger,
             counts=counts,
             clock=clock,
+            journal=journal,
         )
-
-        def patience(service: str) -> Patience:
-            return Patience(f"{service} of {queue!r}", outages, self._asking.ensure_group, outage_limit)
-
-        self._patience = patience
-
         self._reconciling = Reconciling(
             queue=queue, consuming=self._asking, settling=settling, ledger=self.ledger
         )
@@ -168,6 +174,7 @@ class Branch:
             "lease keeper": self._lease_keeper.run,
             "promoter": self._promoter.run,
             "watch": self._watch.run,
+            "journal": journal.run,
         }
         self._scheduler: Scheduler | None = None
         if plan.schedules is not None:
@@ -186,7 +193,8 @@ class Branch:
             self.observers["metrics"] = Metrics(sink=plan.metrics, bulletin=self.bulletin).run
         desk = Desk(
             queue=queue, worker=consumer.decode(), settling=settling, patience=patience, ledger=self.ledger,
-            owned=lambda job: belongings(keys, job.id, job.extras, plan.retention),
+            owned=lambda job: belongings(keys, job.id, job.extras, plan.retention, noted=job.notes is not None),
+            journal=journal,
             bulletin=self.bulletin, counts=counts,
         )  # fmt: skip
         relocators: tuple[Relocator[Any], ...] = (

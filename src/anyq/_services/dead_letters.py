@@ -31,6 +31,7 @@ class DeadLetterRelocator(Relocator[Dead | Spoiled]):
 
     async def settle(self, lane: bytes, group: Sequence[Dead | Spoiled]) -> None:
         """Move jobs."""
+        await self.journal.flush([outcome.job for outcome in group if isinstance(outcome, Dead)])
         letters = [self._letter(outcome) for outcome in group]
         reply, trimmed = await self.patience(lambda: self.settling.bury(lane, letters))
         for outcome, answer in zip(group, reply, strict=True):

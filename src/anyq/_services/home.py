@@ -11,6 +11,7 @@ from ..settings import Backoff, Limits
 from .channels import Bulletin, Outcomes
 from .clock import ServerClock
 from .counts import Counts
+from .journal import Journal
 from .ledger import Ledger
 from .room import Room
 
@@ -32,6 +33,7 @@ class Home:
         bulletin: Where it is said what happened.
         room: The reader's view of the runners.
         ledger: What is held.
+        journal: Where running jobs tell how far they are.
         counts: The worker's numbers.
         clock: The server's.
         unknown: Names that no task has, and how often they came.
@@ -47,6 +49,7 @@ class Home:
     bulletin: Bulletin
     room: Room
     ledger: Ledger
+    journal: Journal
     counts: Counts
     clock: ServerClock
     tasks: dict[str, Runnable] = attrs.field(factory=dict[str, Runnable])

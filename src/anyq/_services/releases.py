@@ -19,6 +19,7 @@ class ReleaseRelocator(Relocator[Released]):
 
     async def settle(self, lane: bytes, group: Sequence[Released]) -> None:
         """Hand jobs back."""
+        await self.journal.flush([released.job for released in group])
         entries = [released.entry for released in group]
         reply = await self.patience(lambda: self.settling.hand_back(lane, entries))
         self.counts.released += sum(reply)

@@ -19,6 +19,7 @@ from .._store.settle import Settling
 from .batches import batches
 from .channels import Bulletin, Channel
 from .counts import Counts
+from .journal import Journal
 from .ledger import Ledger
 from .patience import Patience
 
@@ -47,6 +48,7 @@ class Desk:
         worker: The worker's name.
         settling: The verbs.
         owned: Tells what a job owns that ends with it.
+        journal: Where the last that a run told is written before its end is.
         patience: Gives a service its way to meet trouble.
         ledger: Where held entries are struck out once Redis has confirmed.
         bulletin: Where it is said what happened.
@@ -57,6 +59,7 @@ class Desk:
     worker: str
     settling: Settling
     owned: Callable[[Job], Sequence[Belonging]]
+    journal: Journal
     patience: Callable[[str], Patience]
     ledger: Ledger
     bulletin: Bulletin
@@ -85,6 +88,7 @@ class Relocator(ABC, Generic[E]):
         self.worker = desk.worker
         self.settling = desk.settling
         self.owned = desk.owned
+        self.journal = desk.journal
         self.patience = desk.patience(self.service)
         self.ledger = desk.ledger
         self.bulletin = desk.bulletin

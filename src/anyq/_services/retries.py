@@ -22,6 +22,7 @@ class RetryRelocator(Relocator[Retry]):
 
     async def settle(self, lane: bytes, group: Sequence[Retry]) -> None:
         """Move jobs."""
+        await self.journal.flush([retry.job for retry in group])
         moves = [(retry.entry, round(retry.delay * 1000), _member(retry)) for retry in group]
         reply = await self.patience(lambda: self.settling.retry(lane, moves))
         for retry, answer in zip(group, reply, strict=True):
@@ -53,6 +54,8 @@ def _member(retry: Retry) -> bytes:
     extras = job.extras
     if retry.parked is not None:
         extras = attrs.evolve(extras, parked=retry.parked)
+    if job.notes is not None:
+        extras = attrs.evolve(extras, noted=True)
     if job.lost:
         extras = attrs.evolve(extras, lost=job.lost)
     return delayed_member(job.name, recode(job, retry.failed, extras))

@@ -33,13 +33,26 @@ class Belonging:
     keep_ms: int = 0
 
 
-def belongings(keys: Keys, job_id: str, extras: Extras, retention: Retention) -> tuple[Belonging, ...]:
-    """List what a job owns; for most jobs nothing."""
+def belongings(
+    keys: Keys, job_id: str, extras: Extras, retention: Retention, *, noted: bool = False
+) -> tuple[Belonging, ...]:
+    """List what a job owns; for most jobs nothing.
+
+    Args:
+        keys: The queue's keys.
+        job_id: The job's id.
+        extras: What travels with it.
+        retention: What is kept for a while after its end.
+        noted: Whether this run of the job told its progress, or logged.
+    """
     owned: tuple[Belonging, ...] = ()
     if extras.claim:
         owned += (Belonging(keys.taken_id(job_id), extras.claim, round(retention.ids * 1000)),)
     if extras.unique:
         owned += (Belonging(keys.unique(extras.unique), job_id),)
+    if noted or extras.noted:
+        kept = round(retention.logs * 1000)
+        owned += (Belonging(keys.progress(job_id), "", kept), Belonging(keys.log(job_id), "", kept))
     return owned
 
 

@@ -144,6 +144,8 @@ class Publishing:
                 self._keys.taken_id(job_id),
                 self._keys.result(job_id),
                 self._keys.failure(job_id),
+                self._keys.progress(job_id),
+                self._keys.log(job_id),
             )
         if job.unique is not None:
             keys.append(self._keys.unique(job.unique))

@@ -1,6 +1,6 @@
 -- Add jobs that are delayed, have a caller-chosen id or a unique key; once, however often the batch is sent.
 -- KEYS  1 stream   2 delayed   3 sent   then per job
---       with a claim: its taken id, and what an earlier job of this id left: result, failure
+--       with a claim: its taken id, and what an earlier job of this id left: result, failure, progress, log
 --       with a unique key: that key
 --       when it is delayed: its index
 --       with an expected holder that is not itself: the index of that one
@@ -50,7 +50,7 @@ for i = FIRST, #ARGV, STEP do
   local when, number, name, envelope = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3]
   local claim, id, window, expected = ARGV[i + 4], ARGV[i + 5], tonumber(ARGV[i + 6]), ARGV[i + 8]
   local taken, unique, index, index_of_expected
-  if claim ~= '' then taken, key = key, key + 3 end
+  if claim ~= '' then taken, key = key, key + 5 end
   if id ~= '' then unique, key = KEYS[key], key + 1 end
   if when ~= '' then index, key = KEYS[key], key + 1 end
   if expected ~= '' and expected ~= id then index_of_expected, key = KEYS[key], key + 1 end
@@ -98,7 +98,7 @@ for i = FIRST, #ARGV, STEP do
     local lasts = math.min(life + (member and math.max(0, due - now) or 0), 9e15)
     if taken then
       redis.call('SET', KEYS[taken], '0:' .. claim, 'PX', string.format('%.0f', lasts))
-      redis.call('DEL', KEYS[taken + 1], KEYS[taken + 2])
+      redis.call('DEL', unpack(KEYS, taken + 1, taken + 4))
     end
     if unique then
       local until_ = window > 0 and string.format('%.0f', now + window) or '0'
