@@ -51,6 +51,12 @@ def tasks_of(queue: Queue) -> None:
         raise ValueError(number)
 
     @queue.task
+    async def planned() -> None:
+        job = current_job()
+        assert job.scheduled_at is not None
+        say(planned=round(job.scheduled_at.timestamp() * 1000), id=job.id)
+
+    @queue.task
     async def poison(number: int) -> None:
         say(ran=number, attempt=current_job().attempt)
         os._exit(1)
