@@ -14,10 +14,10 @@ from functools import partial
 
 import anyio
 import attrs
-from anyio.to_thread import run_sync
 from redis.exceptions import RedisError
 
 from ._core.keys import Keys
+from ._redis import locating
 from ._redis.address import Address
 from ._redis.client import Client
 from ._redis.subscriber import Subscriber
@@ -103,7 +103,7 @@ async def open_session(
         outage_timeout: Seconds for which producing meets an outage; ``None`` for ever.
         max_length: Jobs that the stream may hold; 0 for any number.
     """
-    address = await run_sync(locate, abandon_on_cancel=True)
+    address = await locating.ask(locate)
     outages = Outages(f"queue {queue!r}")
     moving = locate if relocates else None
     async with (

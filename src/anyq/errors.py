@@ -132,7 +132,7 @@ class ConfigurationError(AnyQError):
     """The server refuses what AnyQ needs, and waiting will not help: wrong password, missing right, foreign key."""
 
 
-class ServerNotFound(AnyQError):
+class ServerNotFound(ConfigurationError):
     """``embedded://`` found no server program."""
 
 

@@ -230,6 +230,9 @@ async def fleet_of(queue: Queue, url: str, backend: str) -> AsyncGenerator[Fleet
         try:
             yield fleet
             await fleet.leave()
+        except Exception as error:
+            error.add_note("\n".join(["The processes said:", *map(str, fleet.said[-50:])]))
+            raise
         finally:
             for process in fleet.processes:
                 if process.returncode is None:

@@ -231,12 +231,12 @@ async def test_asyncios_own_cancellation_drains_too(queue: Queue, view: View, ho
             await slow.enqueue()
             await anyio.sleep_forever()
 
+    task = asyncio.create_task(block())
+    await began.wait()
     if how == "wait_for":
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(block(), 0.5)
+            await asyncio.wait_for(task, 0.01)
     else:
-        task = asyncio.create_task(block())
-        await began.wait()
         task.cancel()
         if how == "cancel twice":
             await until(lambda: worker.health().state == "draining")

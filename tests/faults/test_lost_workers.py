@@ -65,13 +65,14 @@ async def test_a_worker_that_slept_through_its_lease_learns_what_it_lost(
 ) -> None:
     """The outcomes that it has when it wakes change nothing: a failure makes no retry, a success no second ack."""
     async with queue:
-        zombie = await fleet.start(concurrency=5, lease=1)
+        # Not the shortest lease: on a loaded machine the rival could seem dead to the worker that wakes.
+        zombie = await fleet.start(concurrency=5, lease=2)
         await queue.enqueue("work", {"number": 1, "seconds": 60})
         await queue.enqueue("work", {"number": 2, "seconds": 0.5})
         await queue.enqueue("fail", {"number": 3, "seconds": 0.5})
         await fleet.until(lambda: len(fleet.runs()) == 3)
         fleet.signal(zombie, signal.SIGSTOP)  # at once: a program's start may take longer than the short jobs
-        rival = await fleet.start(concurrency=5, lease=1, drain_timeout=0)
+        rival = await fleet.start(concurrency=5, lease=2, drain_timeout=0)
         await fleet.until(lambda: len(fleet.runs(rival)) == 3)
         fleet.signal(zombie, signal.SIGCONT)
         await fleet.until(lambda: fleet.of("cancelled", zombie) and len(fleet.of("ended", rival)) == 2)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
+from redis.credentials import CredentialProvider
 from tests.faults.conftest import AT_ONCE, View, until
 from tests.support.limits import lasting_at_most
 from tests.support.servers import Server
@@ -193,3 +196,78 @@ async def test_a_password_that_changes_ends_the_worker_and_says_so(
             server.command("ACL", "SETUSER", "worker", "resetpass", ">another")
             server.command("CLIENT", "KILL", "USER", "worker")
             await anyio.sleep_forever()
+
+
+async def test_who_may_not_use_the_quicker_command_acknowledges_the_slower_way(guarded: Server) -> None:
+    """COMMAND INFO names what the server has, not what one may."""
+    grant(guarded, "plain", WORKER.replace("+xackdel ", ""))
+    queue = Queue("work", url_of(guarded, "plain"))
+    view = View(guarded, queue)
+
+    @queue.task
+    async def job() -> None: ...
+
+    async with queue, Worker(queue) as worker:
+        for _ in range(3):
+            await job.enqueue_many([()] * 10)
+            await worker.wait_idle()
+        assert worker.health().ok
+        assert worker.statistics().done == 30
+    assert view.stored == 0
+    view.assert_nobody_is_left()
+    assert sum(entry[b"count"] for entry in logged(guarded)) <= 1, "tried once"
+
+
+def logged(server: Server) -> list[dict[bytes, Any]]:
+    """What was refused: maps on RESP3, flat lists on RESP2."""
+    entries = server.command("ACL", "LOG")
+    return [
+        entry if isinstance(entry, dict) else dict(zip(entry[::2], entry[1::2], strict=True))
+        for entry in entries
+    ]
+
+
+class Given(CredentialProvider):
+    """Knows one form only, and fails when it is told to."""
+
+    failures = 0
+
+    def give(self) -> tuple[str, str]:
+        if self.failures:
+            self.failures -= 1
+            raise LookupError("the vault is sealed")
+        return "worker", "secret"
+
+
+class Blocking(Given):
+    def get_credentials(self) -> tuple[str, str]:
+        return self.give()
+
+
+class Asynchronous(Given):
+    async def get_credentials_async(self) -> tuple[str, str]:
+        await anyio.lowlevel.checkpoint()
+        return self.give()
+
+
+@pytest.mark.parametrize("form", [Blocking, Asynchronous])
+async def test_a_worker_lives_through_failures_of_its_credential_provider(
+    guarded: Server, form: type[Given]
+) -> None:
+    """Its heartbeat asks the provider too, from a thread of its own."""
+    provider = form()
+    queue = Queue("work", f"unix://{guarded.socket}", credential_provider=provider)
+
+    @queue.task
+    async def job() -> None: ...
+
+    async with queue, Worker(queue, lease=1) as worker:
+        await job.enqueue()
+        provider.failures = 8
+        for kind in ("normal", "pubsub"):
+            guarded.command("CLIENT", "KILL", "TYPE", kind)
+        await until(lambda: provider.failures == 0)
+        await until(lambda: worker.health().ok)
+        await job.enqueue()
+        await worker.wait_idle()
+    assert worker.statistics().done == 2

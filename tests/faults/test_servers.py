@@ -92,6 +92,32 @@ async def busy(server: Server) -> None:
         thread.join()
 
 
+async def without_replicas(server: Server) -> None:
+    """It may take no write without a replica, and lost its last one."""
+    with server.configured(min_replicas_to_write=1):
+        await until(lambda: refused(server, "NOREPLICAS") > 3)
+
+
+async def unable_to_save(server: Server) -> None:
+    """A snapshot failed (here something lies in its place), and it takes no write before one succeeds."""
+    with server.configured(save="3600 1", stop_writes_on_bgsave_error="yes"):
+        in_the_way = server.home.path / "dump.rdb"
+        in_the_way.mkdir()
+        server.command("BGSAVE", "SCHEDULE")
+        await until(lambda: refused(server, "MISCONF") > 3)
+        in_the_way.rmdir()
+        await until(lambda: _has_saved(server))
+
+
+def _has_saved(server: Server) -> bool:
+    """Ask for a snapshot, until one has succeeded."""
+    with suppress(RedisError):  # one is under way
+        server.command("BGSAVE", "SCHEDULE")
+    with server.client() as client:
+        found: Any = client.info("persistence")
+    return bool(found["rdb_last_bgsave_status"] == "ok")
+
+
 def _is_busy(server: Server) -> bool:
     try:
         server.command("PING")
@@ -108,7 +134,19 @@ def refused(server: Server, code: str) -> int:
 
 
 @pytest.mark.parametrize(
-    "fault", [restarted, killed, loading, demoted, without_scripts, without_connections, paused, busy]
+    "fault",
+    [
+        restarted,
+        killed,
+        loading,
+        demoted,
+        without_replicas,
+        unable_to_save,
+        without_scripts,
+        without_connections,
+        paused,
+        busy,
+    ],
 )
 async def test_the_worker_goes_on_and_every_job_ends_as_it_would_have(
     start_server: Callable[..., Server],
@@ -168,6 +206,7 @@ async def test_a_server_that_forgot_everything_is_worked_for_again(
 
     async with queue, working(queue) as worker:
         await job.enqueue(1)
+        # Its end too must have reached the server: who destroys the group before that asks for a second run.
         await until(lambda: ran == [1] and view.stored == 0)
         if how == "flushed":
             server.flush()

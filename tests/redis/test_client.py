@@ -8,14 +8,15 @@ import anyio
 import pytest
 from redis.exceptions import BusyLoadingError, DataError, NoScriptError, ResponseError
 from tests.support.proxy import FaultProxy
-from tests.support.servers import Server
+from tests.support.servers import SECONDS, Server
 
 from anyq._redis.address import Address
 from anyq._redis.client import Client
 from anyq._redis.replies import error_code, reply_error
 from anyq._redis.scripts import Script
+from anyq._redis.settings import TransportSettings
 from anyq._redis.subscriber import Subscriber
-from anyq.errors import ConnectionLost
+from anyq.errors import ConfigurationError, ConnectionLost, ServerNotFound
 
 pytestmark = pytest.mark.anyio
 
@@ -343,3 +344,31 @@ async def test_the_address_is_asked_for_before_every_connect(redis_url: str, ser
         server.command("CLIENT", "KILL", "TYPE", "pubsub")
         await gap.wait()
     assert len(asked) == 3
+
+
+async def test_an_address_that_cannot_be_had_fails_the_call_and_not_the_client(redis_url: str) -> None:
+    problems: list[Exception] = []
+
+    def locate() -> Address:
+        if problems:
+            raise problems.pop()
+        return Address.parse(redis_url)
+
+    settings = TransportSettings(backoff_base=0.001, backoff_maximum=0.01)
+    async with (
+        Client("unix:///nowhere", locate=locate, settings=settings) as client,
+        Subscriber("unix:///nowhere", locate=locate, settings=settings) as subscriber,
+    ):
+        problems.append(ServerNotFound("no program"))
+        with pytest.raises(ConfigurationError, match="no program"):
+            await client.call("PING")
+        problems += [OSError("too many open files")] * 2
+        assert await client.call("PING") == b"PONG"
+        problems.append(ServerNotFound("no program"))
+        subscription = subscriber.subscribe("news", lambda _channel, _message: None)
+        with pytest.raises(ConfigurationError, match="no program"):
+            await subscription.ready()
+        problems += [OSError("too many open files")] * 2
+        with anyio.fail_after(SECONDS):
+            while not subscription.confirmed:  # it goes on trying
+                await anyio.lowlevel.checkpoint()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import socket
+import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,11 +12,12 @@ from pathlib import Path
 
 import anyio
 import pytest
+import redis
 from redis.credentials import CredentialProvider
 from tests.redis.conftest import IMPATIENT
 from tests.support.proxy import GONE
-from tests.support.servers import Server, free_port
-from tests.support.tls import certificates
+from tests.support.servers import SECONDS, Server, free_port
+from tests.support.tls import certificates, terminator
 
 from anyq._redis.address import Address
 from anyq._redis.client import Client
@@ -263,3 +266,58 @@ async def test_what_listens_but_is_no_redis_is_said(anyio_backend: object) -> No
             with pytest.raises(RedisUnavailable, match="cannot be reached"):
                 await client.call("PING")
         tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("protocol", ["", "&protocol=2"])
+async def test_a_certificate_for_another_name_is_refused_and_both_names_are_said(
+    redis_url: str, server: Server, protocol: str
+) -> None:
+    authority = certificates() / "ca.pem"
+    with terminator(server.socket, certificate="elsewhere") as port:
+        url = f"rediss://localhost:{port}?ssl_ca_certs={authority}{protocol}"
+        async with Client(url, settings=IMPATIENT) as client:
+            with pytest.raises(ConfigurationError, match=r"is not trusted: Hostname mismatch.*'localhost'"):
+                await client.call("PING", timeout=5)
+        async with Client(f"{url}&ssl_check_hostname=false") as client:
+            assert await client.call("PING") == b"PONG"
+
+
+async def test_a_server_that_wants_a_client_s_certificate_is_shown_one(
+    redis_url: str, server: Server
+) -> None:
+    folder = certificates()
+    with terminator(server.socket, wants_certificates=True) as port:
+        url = f"rediss://localhost:{port}?ssl_ca_certs={folder / 'ca.pem'}"
+        shown = f"&ssl_certfile={folder / 'client.pem'}&ssl_keyfile={folder / 'client.key'}"
+        async with Client(url + shown) as client:
+            assert await client.call("PING") == b"PONG"
+            options = Address.parse(url + shown).sync_client_options()
+            with redis.Redis(**options) as plain:  # the heartbeat's way
+                assert await anyio.to_thread.run_sync(plain.ping)
+
+
+async def test_who_has_no_certificate_to_show_is_told_what_to_do() -> None:
+    """TLS 1.3: the server says so only after the client has taken the handshake for done."""
+    folder = certificates()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=folder / "ca.pem")
+    context.load_cert_chain(folder / "server.pem", folder / "server.key")
+    context.verify_mode = ssl.CERT_REQUIRED
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def refuse() -> None:
+        with listener, listener.accept()[0] as plain, suppress(OSError):
+            plain.settimeout(SECONDS)
+            rest = plain.dup()
+            with rest:
+                with suppress(ssl.SSLError):
+                    context.wrap_socket(plain, server_side=True)
+                rest.shutdown(socket.SHUT_WR)
+                while rest.recv(65536):
+                    pass  # closed with bytes unread it would be reset, and its last words might be lost
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(anyio.to_thread.run_sync, refuse)
+        url = f"rediss://localhost:{listener.getsockname()[1]}?ssl_ca_certs={folder / 'ca.pem'}"
+        async with Client(url) as client:
+            with pytest.raises(ConfigurationError, match=r"wants a certificate.*ssl_certfile"):
+                await client.call("PING", timeout=SECONDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import anyio
 import pytest
@@ -11,6 +12,7 @@ from tests.support.proxy import FaultProxy, Which, fault_proxy
 from tests.support.servers import SECONDS, Server
 
 from anyq._redis.client import Client
+from anyq._redis.connection import Connection
 from anyq._redis.settings import TransportSettings
 from anyq._redis.subscriber import Subscriber
 from anyq.errors import ConfigurationError, ConnectionLost, RedisUnavailable
@@ -304,3 +306,28 @@ async def test_a_thousand_channels_are_in_force_again_after_an_interruption(
         assert all(subscription.confirmed for subscription in subscriptions)
         counts = await client.call("PUBSUB", "NUMSUB", "c0", "c999")
         assert counts in ([b"c0", 1, b"c999", 1], {b"c0": 1, b"c999": 1})
+
+
+async def test_a_connection_that_closes_as_it_opens_is_an_interruption_like_any_other(
+    client: Client, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asking for a sign of life begins beside the connection's own task, and may come second."""
+    opened = 0
+    open_one = Connection.open
+
+    async def open_and_close(*args: Any, **options: Any) -> Connection:
+        nonlocal opened
+        connection = await open_one(*args, **options)
+        opened += 1
+        if opened < 3:
+            connection.close(ConnectionLost("it broke at once"))
+        return connection
+
+    monkeypatch.setattr(Connection, "open", open_and_close)
+    heard = Heard()
+    async with Subscriber(redis_url, settings=IMPATIENT) as subscriber:
+        with subscriber.subscribe("news", heard) as subscription:
+            await subscription.ready(SECONDS)
+            assert opened == 3
+            await client.call("PUBLISH", "news", "one")
+            await heard.until(1)

@@ -16,20 +16,24 @@ import attrs
 #: Seconds that a loaded machine adds all the same: servers and other processes wait for cores too.
 MARGIN = 1.0
 
-_SCHEDSTAT = Path("/proc/thread-self/schedstat")
+_HERE = Path("/proc/thread-self/schedstat")
 
 
-def starved() -> float:
-    """Seconds that this thread has ever waited for a core while it was ready to run; 0 where nobody counts them."""
+def starved(*processes: int) -> float:
+    """Seconds that this thread, and the first threads of ``processes``, ever waited for a core while ready to run.
+
+    0 where nobody counts them.
+    """
     try:
-        return int(_SCHEDSTAT.read_bytes().split()[1]) / 1e9
+        places = [_HERE, *(Path(f"/proc/{pid}/schedstat") for pid in processes)]
+        return sum(int(place.read_bytes().split()[1]) for place in places) / 1e9
     except (OSError, IndexError):
         return 0.0
 
 
-def now() -> float:
-    """Monotonic seconds that this thread could have run; for differences within one thread."""
-    return time.monotonic() - starved()
+def now(*processes: int) -> float:
+    """Monotonic seconds in which nobody waited for a core; for differences within one thread."""
+    return time.monotonic() - starved(*processes)
 
 
 @attrs.define

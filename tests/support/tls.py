@@ -9,10 +9,11 @@ import asyncio
 import ssl
 import tempfile
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import attrs
 import trustme
@@ -25,10 +26,14 @@ class Terminator:
     Attributes:
         target: The server's socket.
         port: Where it listens.
+        certificate: Which of its certificates it shows.
+        wants_certificates: Whether clients must show one too.
     """
 
     target: Path
     port: int = 0
+    certificate: str = "server"
+    wants_certificates: bool = False
     _thread: threading.Thread | None = attrs.field(init=False, default=None)
     _stop: Callable[[], object] = attrs.field(init=False, default=int)
 
@@ -48,7 +53,10 @@ class Terminator:
 
     async def _serve(self, listening: threading.Event) -> None:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=certificates() / "ca.pem")
-        context.load_cert_chain(certificates() / "server.pem", certificates() / "server.key")
+        mine = certificates() / self.certificate
+        context.load_cert_chain(mine.with_suffix(".pem"), mine.with_suffix(".key"))
+        if self.wants_certificates:
+            context.verify_mode = ssl.CERT_REQUIRED
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
         self._stop = lambda: loop.call_soon_threadsafe(stopped.set)
@@ -88,16 +96,35 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         await writer.drain()
 
 
+@contextmanager
+def terminator(target: Path, **options: Any) -> Generator[int]:
+    """One with such options, for the length of a block; gives its port."""
+    running = Terminator(target, **options)
+    running.start()
+    try:
+        yield running.port
+    finally:
+        running.stop()
+
+
 @cache
 def certificates() -> Path:
-    """A folder with ``ca.pem``, and for ``localhost`` ``server.pem`` and ``server.key``; made once a session."""
+    """A folder with ``ca.pem``, and a certificate (``.pem``) and its ``.key`` for each of these; made once a session.
+
+    ``server``: for ``localhost``; ``elsewhere``: for another host; ``client``: for who connects.
+    """
     folder = Path(_folder().name)
     authority = trustme.CA()
-    issued = authority.issue_cert("localhost", "127.0.0.1")
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))
-    issued.private_key_pem.write_to_path(str(folder / "server.key"))
-    for number, part in enumerate(issued.cert_chain_pems):
-        part.write_to_path(str(folder / "server.pem"), append=number > 0)
+    for name, hosts in {
+        "server": ["localhost", "127.0.0.1"],
+        "elsewhere": ["redis.elsewhere.example"],
+        "client": ["worker@example.com"],
+    }.items():
+        issued = authority.issue_cert(*hosts)
+        issued.private_key_pem.write_to_path(str(folder / f"{name}.key"))
+        for number, part in enumerate(issued.cert_chain_pems):
+            part.write_to_path(str(folder / f"{name}.pem"), append=number > 0)
     return folder
 
 

@@ -16,6 +16,7 @@ import attrs
 from redis.credentials import CredentialProvider
 
 from .compat import parse_url
+from .credentials import Blocking
 
 _NO_EFFECT = {
     "max_connections",
@@ -169,7 +170,7 @@ class Address:
             "db": self.db,
             "username": self.username,
             "password": self.password,
-            "credential_provider": self.credential_provider,
+            "credential_provider": Blocking(self.credential_provider) if self.credential_provider else None,
             "client_name": self.client_name,
             "protocol": self.protocol,
             "socket_connect_timeout": self.connect_timeout,

@@ -12,11 +12,11 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 import anyio
-from anyio.to_thread import run_sync
 from redis.commands import AsyncCoreCommands
 from redis.exceptions import RedisError, ResponseError
 
 from ..errors import ConfigurationError, ConnectionLost, RedisUnavailable
+from . import locating
 from .address import Address, check_client_name
 from .blocking import blocking_seconds
 from .capabilities import Capabilities, ask_capabilities
@@ -80,7 +80,7 @@ class Client(AsyncCoreCommands):
         settings: TransportSettings | None = None,
         name: str | None = None,
         on_change: OnChange | None = None,
-        locate: Callable[[], Address] | None = None,
+        locate: locating.Locate | None = None,
         on_push: OnPush | None = None,
     ) -> None:
         self.address: Address = Address.parse(address)
@@ -330,7 +330,7 @@ class Client(AsyncCoreCommands):
                 await self._pauses.wait()
                 try:
                     if self._locate is not None:
-                        self.address = await run_sync(self._locate, abandon_on_cancel=True)
+                        self.address = await locating.ask(self._locate)
                     connection = await Connection.open(
                         self.address, self.settings, name=self._name, on_push=self._on_push
                     )

@@ -139,6 +139,11 @@ class Connection:
                 ) from error
             if isinstance(error, ConfigurationError | RedisUnavailable):
                 raise
+            if "certificate required" in _say(error).lower().replace("_", " "):
+                # Since TLS 1.3 that is said only after the client has taken its own handshake for done.
+                raise ConfigurationError(
+                    f"{address.where} wants a certificate of ours: give ssl_certfile and ssl_keyfile in the URL"
+                ) from error
             if isinstance(error, _NO_CONNECTION):
                 raise ConnectionLost(
                     f"{address.where} cannot be reached: {_say(error)}", sent=False

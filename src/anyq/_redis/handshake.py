@@ -10,12 +10,11 @@ from collections.abc import Awaitable, Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import anyio
 import attrs
-from redis.credentials import CredentialProvider
 from redis.exceptions import RedisError
 
-from ..errors import ConfigurationError, ConnectionLost, RedisUnavailable
+from ..errors import ConfigurationError, ConnectionLost
+from . import credentials
 from .address import Address
 from .replies import error_code, is_list, is_map
 
@@ -61,11 +60,11 @@ async def shake_hands(exchange: Exchange, address: Address, *, name: str | None)
         ConfigurationError: The server refuses us, and would again.
         RedisUnavailable: It cannot take us now (too many clients), or the credential provider failed.
     """
-    credentials = await _credentials(address)
+    identity = await _identity(address)
     wanted = 2 if address.protocol == 2 else 3
     hello: list[bytes | str | int] = [b"HELLO", wanted]
-    if credentials:
-        hello += [b"AUTH", credentials[0] or "default", credentials[1]]
+    if identity:
+        hello += [b"AUTH", identity[0] or "default", identity[1]]
     if name:
         hello += [b"SETNAME", name]
     (reply,) = await exchange([tuple(hello)])
@@ -78,7 +77,7 @@ async def shake_hands(exchange: Exchange, address: Address, *, name: str | None)
     if (
         code in ("WRONGPASS", "DENIED")
         or "invalid password" in str(reply)
-        or (code == "NOAUTH" and not credentials)
+        or (code == "NOAUTH" and not identity)
     ):
         raise _not_let_in(address, reply)
     if code not in ("ERR", "NOPROTO", "NOPERM", "NOAUTH") or "max number of clients" in str(reply):
@@ -92,8 +91,8 @@ async def shake_hands(exchange: Exchange, address: Address, *, name: str | None)
         raise ConfigurationError(
             f"{address.where} does not speak RESP3, which protocol=3 asks for: {reply}"
         ) from reply
-    if credentials:
-        user, password = credentials
+    if identity:
+        user, password = identity
         (reply,) = await exchange([(b"AUTH", user, password) if user else (b"AUTH", password)])
         if isinstance(reply, RedisError):
             raise _not_let_in(address, reply)
@@ -135,23 +134,14 @@ def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
 
 
-async def _credentials(address: Address) -> tuple[str, str] | None:
-    """User and password of this try; asked anew each time, since they may have been rotated."""
+async def _identity(address: Address) -> tuple[str, str] | None:
+    """User and password of this try."""
     provider = address.credential_provider
     if provider is None:
         if address.username is None and address.password is None:
             return None
         return address.username or "", address.password or ""
-    try:
-        # redis-py's default of the asynchronous form is the synchronous one plus a warning in the log.
-        if type(provider).get_credentials_async is not CredentialProvider.get_credentials_async:
-            given = await provider.get_credentials_async()
-        else:
-            given = await anyio.to_thread.run_sync(provider.get_credentials, abandon_on_cancel=True)
-        *user, password = given
-    except Exception as error:
-        raise RedisUnavailable(f"the credential provider failed: {type(error).__name__}: {error}") from error
-    return (user[0] or "") if user else "", password
+    return await credentials.ask(provider)
 
 
 def _not_let_in(address: Address, reply: RedisError) -> ConfigurationError:

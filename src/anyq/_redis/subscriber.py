@@ -14,10 +14,10 @@ from types import TracebackType
 from typing import Any, Self
 
 import anyio
-from anyio.to_thread import run_sync
 from redis.exceptions import RedisError
 
 from ..errors import ConfigurationError, ConnectionLost, RedisUnavailable, ReplyTimeout
+from . import locating
 from .address import Address, check_client_name
 from .connection import Connection
 from .packing import pack
@@ -111,7 +111,7 @@ class Subscriber:
         name: str | None = None,
         on_gap: OnGap | None = None,
         on_change: OnChange | None = None,
-        locate: Callable[[], Address] | None = None,
+        locate: locating.Locate | None = None,
     ) -> None:
         self.address: Address = Address.parse(address)
         self.settings: TransportSettings = settings or TransportSettings()
@@ -218,7 +218,7 @@ class Subscriber:
             await self._pauses.wait()
             try:
                 if self._locate is not None:
-                    self.address = await run_sync(self._locate, abandon_on_cancel=True)
+                    self.address = await locating.ask(self._locate)
                 connection = await Connection.open(
                     self.address, self.settings, name=self._name, on_push=self._take, listening=True
                 )
@@ -265,7 +265,7 @@ class Subscriber:
 
     async def _keep_asking(self, connection: Connection) -> None:
         """Ask for a sign of life; a link that gives none is closed."""
-        while True:
+        while connection.closed is None:  # it may close in the very turn in which this begins or wakes
             self._heard = anyio.Event()
             self._asked.append(_PING)
             connection.tell(pack((b"PING",)))

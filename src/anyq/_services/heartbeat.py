@@ -155,7 +155,11 @@ class Heartbeat:
                     continue
                 try:
                     self.beat()
-                except (redis.RedisError, OSError, ValueError) as error:
+                except Exception as error:  # noqa: BLE001 - without this thread a worker that lives looks dead
+                    if not isinstance(
+                        error, redis.RedisError | OSError
+                    ):  # those are told by all who meet them
+                        logger.warning("a heartbeat failed: %s: %s", type(error).__name__, error)
                     self.error = error
                     self._drop()
                     pause = min(_RETRY, pause)
