@@ -58,7 +58,7 @@ async def pause(client: Client, keys: Keys, task: str | None, until_ms: int) -> 
     """Pause a task, or the queue for ``None``, until an epoch millisecond (0: until it is resumed); give the number."""
     flag = (keys.paused,) if keys.shared and task is None else ()
     number: int = await client.run(
-        scripts.PAUSE, (keys.pauses, *flag), (_field(task), until_ms, keys.pausing)
+        scripts.PAUSE, (keys.pauses, keys.confirmed, *flag), (_field(task), until_ms, keys.pausing)
     )
     return number
 
