@@ -69,7 +69,8 @@ def floors(session: nox.Session) -> None:
     """The suite with the oldest dependencies that pyproject.toml admits."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    bounds = [*project["dependencies"], *extras["trio"], *extras["embedded"], *extras["cli"]]
+    users = ("trio", "embedded", "cli", "prometheus", "otel")
+    bounds = [*project["dependencies"], *(bound for extra in users for bound in extras[extra])]
     session.install("-e", ".[test]", *(bound.split(",")[0].replace(">=", "==") for bound in bounds))
     session.run("pytest", *PARALLEL, *session.posargs)
 

@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from datetime import datetime
 from types import TracebackType
 from typing import Any, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, overload
@@ -74,6 +74,27 @@ class TaskDecorator(Protocol):
     ) -> AsyncTask[P, R]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> PlainTask[P, R]: ...
+
+
+class Enqueuing(Protocol):
+    """Some jobs on their way to Redis, as whoever traces them sees it.
+
+    Attributes:
+        carried: Headers that travel with the jobs.
+    """
+
+    @property
+    def carried(self) -> Mapping[str, str]: ...
+
+    def added(self, handles: Sequence[JobHandle[Any]], /) -> None:
+        """Redis has them."""
+        ...
+
+
+class Tracing(Protocol):
+    """Called with a task's name and how many of its jobs are to be enqueued."""
+
+    def __call__(self, task: str, count: int, /) -> AbstractContextManager[Enqueuing]: ...
 
 
 @attrs.define
@@ -147,6 +168,7 @@ class Queue:
         self.runnables: dict[str, Runnable] = {}
         self.fallback_runnable: Runnable | None = None
         self.around: list[Middleware] = []
+        self.tracing: Tracing | None = None
         self.lifespans: list[Lifespan] = []
         self.watchers: set[Callable[[str], object]] = set()
         self.schedules: Schedules = Schedules(self)
@@ -389,9 +411,9 @@ class Queue:
         """
         return JobHandle(self, _name("id", id), "", keeps=None)
 
-    async def add(
+    def add(
         self, name: str, payloads: Sequence[Any], options: Options, *, keeps: bool | None
-    ) -> list[JobHandle[Any]]:
+    ) -> Coroutine[Any, Any, list[JobHandle[Any]]]:
         """Encode and add jobs: what `Task` and the methods above come down to.
 
         Args:
@@ -402,6 +424,22 @@ class Queue:
 
         Safe to cancel as `Task.enqueue` is.
         """
+        if self.tracing is None:
+            return self._add(name, payloads, options, keeps=keeps)
+        return self._add_traced(self.tracing, name, payloads, options, keeps=keeps)
+
+    async def _add_traced(
+        self, tracing: Tracing, name: str, payloads: Sequence[Any], options: Options, *, keeps: bool | None
+    ) -> list[JobHandle[Any]]:
+        with tracing(name, len(payloads)) as enqueuing:
+            options = attrs.evolve(options, extras=attrs.evolve(options.extras, trace=enqueuing.carried))
+            handles = await self._add(name, payloads, options, keeps=keeps)
+            enqueuing.added(handles)
+            return handles
+
+    async def _add(
+        self, name: str, payloads: Sequence[Any], options: Options, *, keeps: bool | None
+    ) -> list[JobHandle[Any]]:
         if not self._entered_here():
             raise NotOpen(self.name)
         for option, value in (("id", options.id), ("unique", options.unique)):

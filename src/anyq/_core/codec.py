@@ -26,6 +26,7 @@ __all__ = [
     "delayed_member",
     "encode",
     "envelope_id",
+    "headers",
     "member_id",
     "read_override",
     "recode",
@@ -45,6 +46,11 @@ _UNIQUE: Final = "u"
 _DEADLINE: Final = "d"
 _SCHEDULED: Final = "s"
 _NOTED: Final = "n"
+_TRACE: Final = "w"
+
+#: Headers that a job carries for tracing, and characters in them, at most.
+_TRACE_HEADERS: Final = 16
+_TRACE_LIMIT: Final = 4096
 
 # What a chasquimq worker assumes where a retry override leaves a slot empty (its sheet, section 2.3).
 _FOREIGN_MAXIMUM = 30.0
@@ -270,6 +276,8 @@ def _option_map(extras: Extras) -> dict[str, Any]:
         options[_SCHEDULED] = extras.scheduled
     if extras.noted:
         options[_NOTED] = True
+    if extras.trace:
+        options[_TRACE] = dict(extras.trace)
     return options
 
 
@@ -296,8 +304,23 @@ def _read_extras(data: bytes) -> Extras:
         deadline_ms=_moment(options.pop(_DEADLINE, None)),
         scheduled=_moment(options.pop(_SCHEDULED, None)),
         noted=options.pop(_NOTED, None) is True,
+        trace=headers(options.pop(_TRACE, None)),
         others=options,
     )
+
+
+def headers(value: Any) -> Mapping[str, str]:
+    """Give what tracing put there, unless it is no such thing or too much; then it is as good as nothing.
+
+    Args:
+        value: A map, for all one knows.
+    """
+    if type(value) is not MAP or len(value) > _TRACE_HEADERS:
+        return {}
+    found: dict[Any, Any] = value
+    if not all(type(name) is str and type(text) is str for name, text in found.items()):
+        return {}
+    return found if sum(len(name) + len(text) for name, text in found.items()) <= _TRACE_LIMIT else {}
 
 
 def _count(value: Any) -> int:

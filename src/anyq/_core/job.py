@@ -45,6 +45,7 @@ class Extras:
         deadline_ms: The epoch millisecond, by the server's clock, from which on the job is not started any more.
         scheduled: The epoch millisecond for which a schedule planned the job.
         noted: Whether an earlier run of the job told its progress, or logged.
+        trace: What was going on when the job was enqueued, as tracing propagates it (``traceparent`` and the like).
         others: What a newer AnyQ put there; carried along untouched.
     """
 
@@ -58,6 +59,7 @@ class Extras:
     deadline_ms: int | None = None
     scheduled: int | None = None
     noted: bool = False
+    trace: Mapping[str, str] = {}
     others: Mapping[str, Any] = {}
 
     @property

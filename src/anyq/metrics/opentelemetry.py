@@ -1,0 +1,123 @@
+"""Metrics for OpenTelemetry: a sink that records what the engine observes (`anyq[otel]`).
+
+Names and units follow the semantic conventions for messaging where they have one, and begin with ``anyq.`` where not.
+Traces are `anyq.tracing`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from opentelemetry import metrics
+from opentelemetry.metrics import MeterProvider
+
+from ..queue import Queue
+from .labels import Labels
+from .sink import (
+    DeadLettered,
+    JobOutcome,
+    LockOutcome,
+    Observation,
+    PromoterTick,
+    ReaderBatch,
+    RetryScheduled,
+    ScheduleFired,
+)
+
+_SYSTEM: Final = {"messaging.system": "anyq"}
+_DURATIONS: Final = (
+    0.001,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    300.0,
+    900.0,
+    3600.0,
+)
+
+
+class OpenTelemetrySink:
+    """Records what workers of these queues observe; a `Worker` takes it as ``metrics=``.
+
+    Args:
+        queues: A `Queue`, or several. Names of tasks that they do not have are recorded as ``(other)``.
+        meter_provider: Where measurements go; the global provider if left out.
+
+    Raises:
+        TypeError: These are no queues.
+
+    Example:
+        >>> from anyq.metrics.opentelemetry import OpenTelemetrySink
+        >>> # Worker(queue, metrics=OpenTelemetrySink(queue))
+    """
+
+    def __init__(
+        self, queues: Queue | Sequence[Queue], *, meter_provider: MeterProvider | None = None
+    ) -> None:
+        self._labels = Labels(queues)
+        meter = metrics.get_meter("anyq", meter_provider=meter_provider)
+        counter, histogram, gauge = meter.create_counter, meter.create_histogram, meter.create_gauge
+        self._duration = histogram(
+            "messaging.process.duration", "s", "How long runs took.",
+            explicit_bucket_boundaries_advisory=_DURATIONS,
+        )  # fmt: skip
+        self._consumed = counter("messaging.client.consumed.messages", "{message}", "Jobs taken from Redis.")
+        self._jobs = counter(
+            "anyq.jobs", "{job}", "Runs that ended: done, failed, or released (handed back)."
+        )
+        self._retries = counter("anyq.job.retries", "{job}", "Jobs that come back after a failure.")
+        self._backoff = histogram("anyq.job.retry_delay", "s", "How long retries wait.")
+        self._dead = counter("anyq.jobs.dead", "{job}", "Jobs that were given up, and why.")
+        self._batches = histogram("anyq.reader.batch", "{job}", "Jobs taken from Redis at once.")
+        self._promoted = counter("anyq.promoted_jobs", "{job}", "Delayed jobs moved to the ready ones.")
+        self._late = gauge("anyq.promoter.lag", "s", "By how much the last delayed job was late.")
+        self._leads = gauge("anyq.promoter.leads", "1", "Whether this worker promotes on time.")
+        self._scheduled = counter("anyq.scheduled_jobs", "{job}", "Jobs that schedules made.")
+        self._overdue = gauge("anyq.schedule.lag", "s", "By how much the last schedule fired late.")
+
+    def observe(self, observations: Sequence[Observation], /) -> None:
+        """Record a batch of observations."""
+        for seen in observations:
+            queue = {**_SYSTEM, "messaging.destination.name": self._labels.queue(seen.queue)}
+            match seen:
+                case JobOutcome():
+                    task = self._task(queue, seen.task)
+                    self._jobs.add(1, {**task, "anyq.outcome": seen.outcome})
+                    if seen.outcome != "released":
+                        named = {**task, "messaging.operation.name": "process"}
+                        if seen.outcome == "failed":
+                            named["error.type"] = (
+                                "_OTHER"  # the conventions' word where the type is not known
+                            )
+                        self._duration.record(seen.duration_us / 1e6, named)
+                case RetryScheduled():
+                    self._retries.add(1, self._task(queue, seen.task))
+                    self._backoff.record(seen.delay, queue)
+                case DeadLettered():
+                    self._dead.add(1, {**self._task(queue, seen.task), "anyq.reason": seen.reason})
+                case ReaderBatch():
+                    self._consumed.add(seen.size, {**queue, "messaging.operation.name": "receive"})
+                    self._batches.record(seen.size, queue)
+                case PromoterTick():
+                    if seen.promoted:
+                        self._promoted.add(seen.promoted, queue)
+                    self._late.set(seen.late if seen.promoted else 0.0, queue)
+                case LockOutcome():
+                    self._leads.set(int(seen.held), queue)
+                case ScheduleFired():
+                    self._scheduled.add(seen.jobs, self._task(queue, seen.task))
+                    self._overdue.set(seen.late, queue)
+
+    def _task(self, queue: dict[str, str], name: str) -> dict[str, str]:
+        return {**queue, "anyq.task": self._labels.task(queue["messaging.destination.name"], name)}
