@@ -24,6 +24,7 @@ LAYERS = [
     {
         "options",
         "_session",
+        "dead_letters",
         "tasks",
         "handles",
         "schedules",

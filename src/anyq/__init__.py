@@ -13,12 +13,14 @@ Layers, each importing only from those above it:
     cli, testing          edges
 """
 
+from ._core.dead_letters import DeadLetter
 from ._core.depends import Depends
 from ._core.job import Job
 from ._core.middleware import CallNext, Middleware
 from ._core.notes import LogLine, Progress
 from ._core.schedules import Cron, Every, Missed
 from .context import current_job
+from .dead_letters import DeadLetterFilter, DeadLetters, Replayed
 from .errors import (
     AnyQError,
     ConfigurationError,
@@ -55,6 +57,9 @@ __all__ = [
     "ConfigurationError",
     "ConnectionLost",
     "Cron",
+    "DeadLetter",
+    "DeadLetterFilter",
+    "DeadLetters",
     "Depends",
     "Every",
     "Health",
@@ -73,6 +78,7 @@ __all__ = [
     "Queue",
     "QueueFull",
     "RedisUnavailable",
+    "Replayed",
     "ReplyTimeout",
     "ResultsDisabled",
     "Retention",

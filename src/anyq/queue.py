@@ -39,6 +39,7 @@ from ._services.pausing import Pausing
 from ._services.publisher import Leaving
 from ._session import Session, open_session
 from ._store.publish import Addition, Answer, Holder
+from .dead_letters import DeadLetters
 from .errors import NotOpen, PayloadRefused
 from .handles import JobHandle
 from .options import TASK_OPTIONS, JobOptions, Options, ScheduleOptions, TaskOptions, known, policy_of
@@ -172,6 +173,7 @@ class Queue:
         self.lifespans: list[Lifespan] = []
         self.watchers: set[Callable[[str], object]] = set()
         self.schedules: Schedules = Schedules(self)
+        self.dead_letters: DeadLetters = DeadLetters(self)
         self._entered: RunVar[list[_Entered]] = RunVar(f"anyq queue {id(self)}")
 
     # -- tasks ----------------------------------------------------------------------------------------------------

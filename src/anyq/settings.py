@@ -215,6 +215,10 @@ def _logs(value: Duration) -> float:
     return seconds("logs", value)
 
 
+def _age(value: Duration | None) -> float | None:
+    return optional_seconds("dead_letter_age", value)
+
+
 @attrs.frozen(kw_only=True)
 class Retention:
     """How long, or how many, of what is kept after the fact.
@@ -223,13 +227,16 @@ class Retention:
         ids: Seconds past a job's *end* for which its caller-chosen id stays taken, as the worker that ends it is set.
             At 0 (the default) the id is free again in the very step that ends its job; until then it is taken.
         logs: Seconds past a job's end for which its log and its last progress are kept. An hour.
-        dead_letters: How many dead letters a queue keeps; the oldest are trimmed, and the number trimmed is logged.
+        dead_letters: How many dead letters a queue keeps; the oldest are trimmed, logged and counted.
+        dead_letter_age: Seconds for which a dead letter is kept; ``None`` (the default) for any time. A worker looks
+            every minute, and what is too old is trimmed, logged and counted.
         events: How many entries the events stream keeps.
     """
 
     ids: float = attrs.field(default=0.0, converter=_ids)
     logs: float = attrs.field(default=3600.0, converter=_logs)
     dead_letters: int = attrs.field(default=100_000, validator=lambda _, a, v: _positive(a, v))
+    dead_letter_age: float | None = attrs.field(default=None, converter=_age)
     events: int = attrs.field(default=100_000, validator=lambda _, a, v: _positive(a, v))
 
 

@@ -25,6 +25,8 @@ def test_what_anyq_adds_has_keys_of_its_own() -> None:
     keys = Keys("anyq", "emails")
     assert keys.returned == b"{anyq:emails}:returned"
     assert keys.due == b"{anyq:emails}:due"
+    assert keys.trimmed == b"{anyq:emails}:dlq:trimmed"
+    assert keys.mended(b"t") == b"{anyq:emails}:mended:t"
     assert keys.failure("j") == b"{anyq:emails}:failure:j"
     assert keys.finished("j") == b"{anyq:emails}:finished:j"
     assert keys.sent(b"p") == b"{anyq:emails}:sent:p"
@@ -57,6 +59,8 @@ def test_all_keys_of_a_queue_share_one_hash_tag(queue: str) -> None:
         keys.returned,
         keys.delayed,
         keys.dead_letters,
+        keys.trimmed,
+        keys.mended(b"t"),
         keys.events,
         keys.promoter_lock,
         keys.due,

@@ -112,6 +112,8 @@ MUTATIONS = {
         "if true then",
     ),
     "what is told is written as often as it is sent": ("note", "~= writing then", "~= '' then"),
+    "a replayed letter stays": ("replay", "redis.call('XDEL', KEYS[1], id)", ""),
+    "a replay is not remembered": ("replay", "redis.call('SET', KEYS[3],", "redis.call('GET', KEYS[3]) --"),
     "a promoted job stays delayed": ("promote", "redis.call('ZREM', KEYS[1], member)", ""),
     "a result is written by whoever comes": ("complete", "entry, 1) > 0 then", "entry, 1) >= 0 then"),
     "a planned time is not looked at": ("fire_schedule", "name) ~= ARGV[2] then", "name) == '' then"),

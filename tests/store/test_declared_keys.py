@@ -8,12 +8,16 @@ import pytest
 from tests.support.hands import Hands, Table, addition, claiming, member
 from tests.support.servers import HOST, Server, free_port
 
+from anyq._core.codec import encode
+from anyq._core.dead_letters import Revived, revive
+from anyq._core.job import Extras
 from anyq._core.keys import CHASQUI, Keys
 from anyq._core.schedules import Every, Firing, Spec
 from anyq._redis.client import Client
 from anyq._redis.scripts import Script
-from anyq._store import events, inspect, pauses, scripts
+from anyq._store import dead_letters, events, inspect, pauses, scripts
 from anyq._store.belongings import Belonging
+from anyq._store.dead_letters import Mending, Range
 from anyq._store.notes import Note, Noting
 from anyq._store.schedules import Run
 from anyq._store.settle import Kept, Letter
@@ -93,6 +97,9 @@ async def do_everything(client: Client, keys: Keys) -> None:
     assert await pauses.resume(client, keys, None)
     assert await pauses.resume(client, keys, "task")
     assert await pauses.readmit(client, keys, "task") == 1
+
+
+    await mend(client, keys)
     assert await hands.leasing.depart()
     await hands.promoting.resign()
     await producer.forget()
@@ -121,6 +128,22 @@ async def use_schedules(hands: Hands) -> None:
     assert await scheduling.resume(known, None)
     assert await scheduling.remove("tick")
     await scheduling.resign()
+
+
+async def mend(client: Client, keys: Keys) -> None:
+    """Replay a letter whose job has claims, delete the others, and trim."""
+    claims = Extras(claim="c", unique="u")
+    await client.call("XADD", keys.dead_letters, "*", "d", encode("j", b"\x80", 1, 0, extras=claims))
+    found, _ = await dead_letters.look(client, keys, Range(), 1000, given=dead_letters.WHOLE)
+    letter = revive(found[-1], 1000)
+    assert isinstance(letter, Revived)
+    mending = Mending(client, keys, b"t")
+    assert await mending.replay(1, [letter], 100) == [1]
+    assert await mending.delete(2, [b"2-1"]) == 0
+    assert await dead_letters.trim(client, keys, 3600.0) == (0, False)
+    await client.call("XADD", keys.dead_letters, "*", "d", "")
+    await client.call("XTRIM", keys.dead_letters, "MAXLEN", 0)
+    assert await dead_letters.newest(client, keys) is None
 
 
 @pytest.mark.parametrize("prefix", ["anyq", CHASQUI])

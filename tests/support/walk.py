@@ -21,6 +21,7 @@ from tests.support.hands import Entry, Hands, Table, addition, claiming, member
 from tests.support.timetable import Timetable
 
 from anyq._core.codec import decode, split_member
+from anyq._core.dead_letters import Raw, Revived, revive
 from anyq._core.entry import admit
 from anyq._core.job import Job
 from anyq._core.keys import GROUP, Keys
@@ -28,6 +29,7 @@ from anyq._redis.client import Client
 from anyq._services.patience import reply_code
 from anyq._store import notes, pauses
 from anyq._store.belongings import Belonging, belongings
+from anyq._store.dead_letters import Mending
 from anyq._store.publish import Addition, Answer, Full, Holder, Publishing
 from anyq._store.settle import Kept, Letter
 from anyq.settings import Retention
@@ -139,6 +141,7 @@ class Walk:
             (2, self.resume),
             (4, self.set_aside),
             (3, self.readmit),
+            (2, self.replay),
             (1, self.reconcile),
             (1, self.forget_scripts),
             (1, self.fill_up),
@@ -509,7 +512,7 @@ class Walk:
         letters = [
             Letter(
                 job.entry,
-                ["d", member(job.id)[8:], "reason", "stalled"],
+                ["d", member(job.id, 0, job.extras)[8:], "reason", "stalled"],
                 job.id,
                 b"why",
                 self.random.choice([0, 9]),
@@ -730,6 +733,36 @@ class Walk:
         assert after == before - max(0, moved)
         aside = (await pauses.look(self.client, self.keys)).aside
         assert aside == ({"task": after} if after else {})
+
+    async def replay(self) -> None:
+        """Somebody replays dead letters: each is a job again, with all its runs before it, unless it is in the way."""
+        letters = await self.table.entries(self.keys.dead_letters)
+        chosen = self.random.sample(letters, min(len(letters), self.random.randint(1, 3)))
+        jobs: list[Revived] = []
+        answers = [self._replayed(id, fields, jobs) for id, fields in chosen]
+        self._names += 1
+        mending = Mending(self.client, self.keys, b"mending-%d" % self._names)
+        for _ in range(2 if self._again() else 1):
+            assert await mending.replay(1, jobs, 0) == answers
+
+    def _replayed(self, id: bytes, fields: dict[bytes, bytes], jobs: list[Revived]) -> int | bytes:
+        letter = revive(Raw(id, len(fields[b"d"]), fields[b"d"], fields), 10_000)
+        assert isinstance(letter, Revived)
+        jobs.append(letter)
+        job_id, claim, key = letter.job_id, letter.extras.claim, letter.extras.unique
+        holder = self.holders.get(key, job_id)
+        if claim and not self.ended[job_id]:
+            return b"id"
+        if key and holder != job_id and not self.ended[holder]:
+            return b"unique"
+        self.ended[job_id] -= 1
+        self.used[job_id] = 0
+        if claim:
+            self.claims[job_id] = claim
+        if key:
+            self.holders[key] = job_id
+            self.debounced.discard(job_id)
+        return 1
 
     async def forget_scripts(self) -> None:
         """The server restarted its script cache."""

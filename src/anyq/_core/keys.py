@@ -28,6 +28,7 @@ class Keys:
             at once however deep the backlog is.
         delayed: Sorted set of delayed jobs, scored with the millisecond they are due.
         dead_letters: Stream of jobs that were given up.
+        trimmed: How many dead letters were trimmed so far.
         events: Stream of what happened; trimmed.
         promoter_lock: Who promotes on time.
         due: Pub/sub channel: the next due time moved forward.
@@ -52,6 +53,7 @@ class Keys:
     returned: bytes
     delayed: bytes
     dead_letters: bytes
+    trimmed: bytes
     events: bytes
     promoter_lock: bytes
     due: bytes
@@ -81,6 +83,7 @@ class Keys:
             returned=returned,
             delayed=tag + b"delayed",
             dead_letters=tag + b"dlq",
+            trimmed=tag + b"dlq:trimmed",
             events=tag + b"events",
             promoter_lock=tag + b"promoter:lock",
             due=tag + b"due",
@@ -147,6 +150,10 @@ class Keys:
     def aside(self, task: str) -> bytes:
         """Stream of the jobs that were set aside because their task is paused."""
         return self._tag + b"aside:" + task.encode()
+
+    def mended(self, token: bytes) -> bytes:
+        """The last batch of one replay, or one deletion, of dead letters, and its answers."""
+        return self._tag + b"mended:" + token
 
     def heartbeat(self, consumer: bytes) -> bytes:
         """Lives as long as the worker with this consumer name."""

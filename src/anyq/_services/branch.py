@@ -53,6 +53,7 @@ from .room import Crew, Room
 from .runners import Runners
 from .scheduler import Scheduler
 from .watch import Watch
+from .trimmer import Trimmer
 
 
 @attrs.frozen(kw_only=True)
@@ -183,6 +184,10 @@ class Branch:
                 subscriber=subscriber, patience=patience("scheduler"), bulletin=self.bulletin,
             )  # fmt: skip
             self.upkeep["scheduler"] = self._scheduler.run
+        if plan.retention.dead_letter_age is not None:
+            self.upkeep["trimmer"] = Trimmer(
+                queue=queue, client=client, keys=keys, patience=patience("trimmer"), age=plan.retention.dead_letter_age,
+            ).run  # fmt: skip
         # Events have a connection of their own: no acknowledgement, and no result, waits behind a batch of them.
         self.observers: dict[str, Service] = {
             "events": Events(

@@ -143,6 +143,10 @@ class Patience:
         self._mend_group = mend_group
         self._limit = limit
 
+    def of(self, service: str) -> Patience:
+        """Give one like this for the verbs of another service."""
+        return Patience(service, self._outages, self._mend_group, self._limit)
+
     async def __call__(self, verb: Callable[[], Awaitable[T]]) -> T:
         """Run ``verb`` until it is answered. It must be safe to send again.
 

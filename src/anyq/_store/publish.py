@@ -20,6 +20,11 @@ _CLAIMS_MS = 30 * 24 * 3600 * 1000
 _SHARED_CLAIMS_MS = 3600 * 1000
 
 
+def claims_ms(keys: Keys) -> int:
+    """Milliseconds past its due time for which a job of this queue holds its claims at most."""
+    return _SHARED_CLAIMS_MS if keys.shared else _CLAIMS_MS
+
+
 class Full(Exception):
     """The stream holds ``max_length`` jobs; nothing was added."""
 
@@ -117,7 +122,7 @@ class Publishing:
             Full: There is no room for all that are ready now; nothing was added.
         """
         keys = [self._keys.stream, self._keys.delayed, self._sent]
-        lasting = _SHARED_CLAIMS_MS if self._keys.shared else _CLAIMS_MS
+        lasting = claims_ms(self._keys)
         args: list[bytes | str | int] = [batch, lowest, max_length, _REMEMBERED, self._keys.due, lasting]
         for job in jobs:
             if job.due_ms is not None:

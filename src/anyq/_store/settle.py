@@ -116,7 +116,7 @@ class Settling:
 
     async def bury(self, lane: bytes, letters: Sequence[Letter]) -> tuple[list[int], int]:
         """Move jobs to the dead letters; 1 per entry that was still ours, and how many old letters were trimmed."""
-        keys = [lane, self._keys.dead_letters]
+        keys = [lane, self._keys.dead_letters, self._keys.trimmed]
         args: list[Argument] = [GROUP, self._consumer, self._dead_letters]
         for letter in letters:
             keeps = letter.ttl > 0

@@ -1,0 +1,63 @@
+-- Make dead letters ready jobs again; once, however often the batch is sent.
+-- KEYS  1 dead letters   2 stream   3 memory of this replay   then per letter: what its job left: result, failure;
+--       with a claim: its taken id; with a unique key: that key
+-- ARGV  1 number of this batch   2 seconds to remember   3 max_length (0: none)
+--       4 milliseconds for which a job holds its claims, if nobody ends it
+--       then per letter: id, name ('' for none), envelope, claim on the job's id ('' for none), the job's id if it has a unique
+--       key (else '')
+-- Reply -1 full: nothing done; else per letter 1 replayed, 0 there is no such letter (any more), 'id' the job's id is taken by
+--       now, 'unique' another job holds its unique key
+local STEP, FIRST = 5, 5
+local known = redis.call('GET', KEYS[3])
+if known then
+  local batch, answers = string.match(known, '^(%d+) (.*)$')
+  if batch == ARGV[1] then
+    local again = {}
+    for answer in string.gmatch(answers, '%S+') do again[#again + 1] = tonumber(answer) or answer end
+    return again
+  elseif tonumber(batch) > tonumber(ARGV[1]) then
+    return {}  -- bytes of a connection that was given up, and they come late: nobody reads this
+  end
+end
+local limit = tonumber(ARGV[3])
+if limit > 0 and redis.call('XLEN', KEYS[2]) + (#ARGV - FIRST + 1) / STEP > limit then return -1 end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+-- Whether a claim is free, or still this owner's since before the job died.
+local function free(key, owner)
+  local held = redis.call('GET', key)
+  return not held or string.match(held, '^%d+[:~](.*)$') == owner
+end
+
+local reply, key = {}, 4
+for i = FIRST, #ARGV, STEP do
+  local id, name, claim, unique = ARGV[i], ARGV[i + 1], ARGV[i + 3], ARGV[i + 4]
+  local result, failure, taken, lock = KEYS[key], KEYS[key + 1], nil, nil
+  key = key + 2
+  if claim ~= '' then taken, key = KEYS[key], key + 1 end
+  if unique ~= '' then lock, key = KEYS[key], key + 1 end
+  local answer = 1
+  if #redis.call('XRANGE', KEYS[1], id, id) == 0 then
+    answer = 0
+  elseif taken and not free(taken, claim) then
+    answer = 'id'
+  elseif lock and not free(lock, unique) then
+    answer = 'unique'
+  else
+    -- Add first, delete last: and on a full server the first write is the one that is refused.
+    if name == '' then
+      redis.call('XADD', KEYS[2], '*', 'd', ARGV[i + 2])
+    else
+      redis.call('XADD', KEYS[2], '*', 'd', ARGV[i + 2], 'n', name)
+    end
+    if taken then redis.call('SET', taken, '0:' .. claim, 'PX', ARGV[4]) end
+    if lock then redis.call('SET', lock, '0:' .. unique, 'PX', ARGV[4]) end
+    redis.call('DEL', result, failure)
+    redis.call('XDEL', KEYS[1], id)
+  end
+  reply[#reply + 1] = answer
+end
+redis.call('SET', KEYS[3], ARGV[1] .. ' ' .. table.concat(reply, ' '), 'EX', ARGV[2])
+return reply

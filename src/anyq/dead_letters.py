@@ -1,0 +1,532 @@
+"""Dead letters as an operator holds them: looked at, replayed, deleted.
+
+Rule: nothing here touches Redis but through the verbs of `_store.dead_letters`; they may be sent again, so an outage in
+the middle doubles no job and miscounts nothing.
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+import random
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, TypedDict, TypeVar, Unpack
+
+import anyio
+import attrs
+from redis.exceptions import RedisError
+
+from ._core.dead_letters import DeadLetter, Hopeless, Raw, Revived, read, revive
+from ._redis.client import Client
+from ._store import dead_letters as store
+from ._store.dead_letters import HEAD, WHOLE, Mending, Range
+from ._store.publish import Full
+from .errors import AnyQError
+from .settings import at_least, moment
+
+if TYPE_CHECKING:
+    from .queue import Queue
+
+T = TypeVar("T")
+
+#: Told how many letters were dealt with so far, and how many there are in all.
+Progress = Callable[[int, int], object]
+
+#: Letters that one script replays or deletes, and reads by their ids: a bounded time in which the server serves nobody
+#: else.
+_AT_ONCE: Final = 200
+_FETCHED_AT_ONCE: Final = 16
+
+#: Batches a second, about, when replaying with a rate.
+_STEPS: Final = 4
+
+#: Pauses of a replay that waits for room, in seconds.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.5
+
+_ID = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
+
+_GONE = "there is no such dead letter"
+_HELD = {
+    b"id": "another job has its id by now",
+    b"unique": "another job holds its unique key",
+}
+
+
+class DeadLetterFilter(TypedDict, total=False):
+    """Which dead letters are meant: those to which everything applies that is given."""
+
+    task: str
+    """The task's name; ``""`` for jobs without one."""
+
+    reason: str
+    """Why the job was given up, such as ``retries_exhausted``."""
+
+    error: str
+    """The type of the last exception, such as ``ConnectionError``."""
+
+    job: str
+    """The job's id."""
+
+    since: datetime
+    """It was given up then or later, by the server's clock; aware."""
+
+    until: datetime
+    """It was given up then or before, by the server's clock; aware."""
+
+
+@attrs.frozen(kw_only=True)
+class Replayed:
+    """What a replay came to.
+
+    Attributes:
+        count: Jobs that are ready again.
+        left: The letters that stay dead letters, by their ids, and why each of them does.
+    """
+
+    count: int
+    left: Mapping[str, str]
+
+
+@attrs.define
+class _Tally:
+    count: int = 0
+    left: dict[str, str] = attrs.field(factory=dict[str, str])
+
+
+class DeadLetters:
+    """The dead letters of a queue: ``queue.dead_letters``.
+
+    They are kept in the order in which they died, `Retention.dead_letters` of them at most. Everything here works on an
+    open queue, with or without workers, and on letters of chasquimq's workers too.
+
+    Example:
+        >>> async with queue:
+        ...     for letter in await queue.dead_letters.list(task="welcome", limit=20):
+        ...         print(letter.died_at, letter.reason, letter.error, letter.message)
+        ...     await queue.dead_letters.replay_all(task="welcome", rate=50)
+    """
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+
+    # -- looking --------------------------------------------------------------------------------------------------
+
+    async def count(self, **where: Unpack[DeadLetterFilter]) -> int:
+        """Count dead letters: all of them in constant time, or those that match, by looking at each.
+
+        Args:
+            **where: Which ones: see `DeadLetterFilter`.
+
+        Raises:
+            RedisUnavailable: Redis was away for longer than the queue's ``outage_timeout``.
+            ValueError, TypeError: A condition makes no sense.
+
+        Safe to cancel: nothing is changed.
+        """
+        span = _range(where)
+        if span.everything:
+            return await self._ask(lambda client: store.count(client, self._queue.keys))
+        total = 0
+        if "job" in where:
+            async for _ in self._each(span, where, newest_first=False):
+                total += 1
+            return total
+        rest: Range | None = span
+        while rest is not None:
+            looked = rest
+            number, rest = await self._ask(lambda client: store.matches(client, self._queue.keys, looked))  # noqa: B023
+            total += number
+        return total
+
+    async def trimmed(self) -> int:
+        """Count the letters that AnyQ's workers ever trimmed, for their number or their age. Safe to cancel.
+
+        Raises:
+            RedisUnavailable: Redis was away for longer than the queue's ``outage_timeout``.
+        """
+        return await self._ask(lambda client: store.trimmed(client, self._queue.keys))
+
+    async def list(
+        self,
+        *,
+        limit: int = 100,
+        after: str | None = None,
+        newest_first: bool = True,
+        payload: bool = False,
+        **where: Unpack[DeadLetterFilter],
+    ) -> builtins.list[DeadLetter]:
+        """Give a page of dead letters.
+
+        Args:
+            limit: How many at most.
+            after: The id of the last letter of the page before; ``None`` for the first page.
+            newest_first: Begin with those that died last; ``False`` begins with the oldest.
+            payload: Decode the jobs' arguments, which are secret otherwise.
+            **where: Which ones: see `DeadLetterFilter`.
+
+        Returns:
+            The letters; fewer than ``limit`` when there are no more.
+
+        Raises:
+            RedisUnavailable: Redis was away for longer than the queue's ``outage_timeout``.
+            ValueError, TypeError: An argument makes no sense.
+
+        Safe to cancel: nothing is changed.
+
+        Example:
+            >>> page = await queue.dead_letters.list(reason="retries_exhausted", limit=50)
+            >>> page = await queue.dead_letters.list(reason="retries_exhausted", limit=50, after=page[-1].id)
+        """
+        at_least("limit", limit, 1)
+        span = _range(where)
+        if after is not None:
+            edge = b"(" + _letter_id(after)
+            span = attrs.evolve(span, last=edge) if newest_first else attrs.evolve(span, first=edge)
+        found: builtins.list[DeadLetter] = []
+        async for raw in self._each(span, where, newest_first=newest_first, payload=payload, most=limit):
+            found.append(read(raw, payload=payload))
+            if len(found) == limit:
+                break
+        return found
+
+    async def each(
+        self, *, newest_first: bool = False, payload: bool = False, **where: Unpack[DeadLetterFilter]
+    ) -> AsyncIterator[DeadLetter]:
+        """Go through all dead letters, in pages; those that die meanwhile may be among them.
+
+        Args:
+            newest_first: Begin with those that died last.
+            payload: Decode the jobs' arguments, which are secret otherwise.
+            **where: Which ones: see `DeadLetterFilter`.
+
+        Raises:
+            Exception: As `list` does.
+
+        Safe to cancel: nothing is changed.
+
+        Example:
+            >>> async for letter in queue.dead_letters.each(reason="stalled"):
+            ...     print(letter.job_id)
+        """
+        async for raw in self._each(_range(where), where, newest_first=newest_first, payload=payload):
+            yield read(raw, payload=payload)
+
+    async def get(self, id: str, *, payload: bool = False) -> DeadLetter | None:
+        """Give one dead letter, or ``None`` if there is none with this id.
+
+        Args:
+            id: The letter's id (a job's id is a condition of `list`).
+            payload: Decode the job's arguments, which are secret otherwise.
+
+        Raises:
+            RedisUnavailable: Redis was away for longer than the queue's ``outage_timeout``.
+            ValueError: It is no letter's id.
+
+        Safe to cancel: nothing is changed.
+        """
+        ids = (_letter_id(id),)
+        [raw] = await self._ask(lambda client: store.fetch(client, self._queue.keys, ids))
+        return None if raw is None else read(raw, payload=payload)
+
+    # -- mending --------------------------------------------------------------------------------------------------
+
+    async def replay(self, *ids: str, progress: Progress | None = None) -> Replayed:
+        """Make dead letters ready jobs again, each with a fresh budget of attempts.
+
+        A job keeps its id, its arguments, its options (but no deadline) and the time at which it was made; it goes to
+        the end of the line. What was kept of its failure is dropped, so that who waits for its result waits for the new runs. One
+        letter that cannot be replayed never holds up the others: it stays where it is.
+
+        Args:
+            *ids: The letters' ids.
+            progress: Called after each batch, with how many were dealt with so far, and how many there are.
+
+        Returns:
+            How many are ready again; which ones are not, and why.
+
+        Raises:
+            RedisUnavailable: Redis was away for longer than the queue's ``outage_timeout``. What was replayed before is
+                a job again and no dead letter any more: call it again for the rest.
+            ValueError: One of them is no letter's id.
+
+        Safe to cancel, between batches and within: each letter is replayed or not, and never twice, also when a reply
+        of Redis is lost. On a queue with a ``max_length`` it waits for room.
+
+        Example:
+            >>> replayed = await queue.dead_letters.replay(letter.id)
+            >>> replayed.count, replayed.left
+            (1, {})
+        """
+        wanted = [_letter_id(id) for id in dict.fromkeys(ids)]
+        mending, tally = _Batches(self), _Tally()
+        for start in range(0, len(wanted), _FETCHED_AT_ONCE):
+            part = wanted[start : start + _FETCHED_AT_ONCE]
+            found = await self._ask(lambda client: store.fetch(client, self._queue.keys, part))  # noqa: B023
+            for id, raw in zip(part, found, strict=True):
+                if raw is None:
+                    tally.left[id.decode()] = _GONE
+            await self._replay(mending, [raw for raw in found if raw is not None], tally, named=True)
+            if progress is not None:
+                progress(start + len(part), len(wanted))
+        await mending.end()
+        return Replayed(count=tally.count, left=tally.left)
+
+    async def replay_all(
+        self,
+        *,
+        limit: int | None = None,
+        rate: float | None = None,
+        progress: Progress | None = None,
+        **where: Unpack[DeadLetterFilter],
+    ) -> Replayed:
+        """Make all dead letters ready jobs again, or those that match; the oldest first. See `replay`.
+
+        Letters that die after the call began are left alone: a job that fails again is not replayed in a circle.
+
+        Args:
+            limit: Replay no more than this.
+            rate: Jobs a second at most, so that a large replay is no flood; ``None`` for as fast as it goes.
+            progress: Called after each batch, with how many were dealt with so far, and how many there are.
+            **where: Which ones: see `DeadLetterFilter`. Without any: all.
+
+        Returns:
+            How many are ready again; which of those that were met are not, and why.
+
+        Raises:
+            Exception: As `replay` does.
+
+        Safe to cancel as `replay` is.
+
+        Example:
+            >>> await queue.dead_letters.replay_all(task="welcome", error="ConnectionError", rate=50)
+        """
+        if limit is not None:
+            at_least("limit", limit, 0)
+        if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0):
+            raise ValueError(f"rate must be a number of jobs a second > 0, not {rate!r}")
+        rest = await self._until_now(where)
+        total = await self._total(where, limit, progress)
+        mending, tally, seen = _Batches(self), _Tally(), 0
+        at_once = _AT_ONCE if rate is None else max(1, min(_AT_ONCE, int(rate / _STEPS)))
+        began = anyio.current_time()
+        while rest is not None and (limit is None or tally.count < limit):
+            wanted = at_once if limit is None else min(at_once, limit - tally.count)
+            found, rest = await self._look(rest, where, wanted, given=WHOLE)
+            await self._replay(mending, found, tally, named=False)
+            seen += len(found)
+            if progress is not None and found:
+                progress(seen, max(seen, total))
+            if rate is not None and rest is not None:
+                await anyio.sleep_until(began + tally.count / rate)
+        await mending.end()
+        return Replayed(count=tally.count, left=tally.left)
+
+    async def delete(self, *ids: str) -> int:
+        """Delete dead letters for good.
+
+        Args:
+            *ids: The letters' ids.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            RedisUnavailable: Redis was away for longer than the queue's ``outage_timeout``; some may be deleted.
+            ValueError: One of them is no letter's id.
+
+        Safe to cancel: each letter is deleted or not.
+        """
+        wanted = [_letter_id(id) for id in dict.fromkeys(ids)]
+        mending, deleted = _Batches(self), 0
+        for start in range(0, len(wanted), _AT_ONCE):
+            deleted += await mending.delete(wanted[start : start + _AT_ONCE])
+        await mending.end()
+        return deleted
+
+    async def delete_all(
+        self,
+        *,
+        limit: int | None = None,
+        progress: Progress | None = None,
+        **where: Unpack[DeadLetterFilter],
+    ) -> int:
+        """Delete all dead letters for good, or those that match; the oldest first.
+
+        Letters that die after the call began are left alone.
+
+        Args:
+            limit: Delete no more than this.
+            progress: Called after each batch, with how many were dealt with so far, and how many there are.
+            **where: Which ones: see `DeadLetterFilter`. Without any: all.
+
+        Returns:
+            How many were deleted.
+
+        Raises:
+            Exception: As `delete` does, and for a condition that makes no sense.
+
+        Safe to cancel as `delete` is.
+
+        Example:
+            >>> month = timedelta(days=30)
+            >>> await queue.dead_letters.delete_all(until=datetime.now(timezone.utc) - month)
+        """
+        if limit is not None:
+            at_least("limit", limit, 0)
+        rest = await self._until_now(where)
+        total = await self._total(where, limit, progress)
+        mending, deleted = _Batches(self), 0
+        while rest is not None and (limit is None or deleted < limit):
+            wanted = _AT_ONCE if limit is None else min(_AT_ONCE, limit - deleted)
+            found, rest = await self._look(rest, where, wanted, given=HEAD if "job" in where else 0)
+            if found:
+                deleted += await mending.delete([raw.id for raw in found])
+                if progress is not None:
+                    progress(deleted, max(deleted, total))
+        await mending.end()
+        return deleted
+
+    # -- the work -------------------------------------------------------------------------------------------------
+
+    async def _replay(self, mending: _Batches, found: Sequence[Raw], tally: _Tally, *, named: bool) -> None:
+        revived: builtins.list[Revived] = []
+        for raw in found:
+            letter = revive(raw, self._queue.limits.payload)
+            if isinstance(letter, Hopeless):
+                tally.left[letter.id.decode()] = letter.why
+            else:
+                revived.append(letter)
+        longest = max(1, self._queue.max_length // 10) if self._queue.max_length else _AT_ONCE
+        for start in range(0, len(revived), longest):
+            batch = revived[start : start + longest]
+            for letter, answer in zip(batch, await mending.replay(batch), strict=True):
+                if answer == 1:
+                    tally.count += 1
+                elif isinstance(answer, bytes):
+                    tally.left[letter.id.decode()] = _HELD.get(answer, "Redis refused it")
+                elif named:  # gone since it was read; of all letters, somebody else's replay took it along
+                    tally.left[letter.id.decode()] = _GONE
+
+    async def _each(
+        self,
+        span: Range,
+        where: DeadLetterFilter,
+        *,
+        newest_first: bool,
+        payload: bool = False,
+        most: int = _AT_ONCE,
+    ) -> AsyncIterator[Raw]:
+        rest: Range | None = span
+        while rest is not None:
+            found, rest = await self._look(
+                rest, where, min(most, _AT_ONCE), newest_first=newest_first, given=WHOLE if payload else HEAD
+            )
+            for raw in found:
+                yield raw
+
+    async def _look(
+        self, span: Range, where: DeadLetterFilter, wanted: int, *, given: int, newest_first: bool = False
+    ) -> tuple[builtins.list[Raw], Range | None]:
+        found, rest = await self._ask(
+            lambda client: store.look(
+                client, self._queue.keys, span, wanted, newest_first=newest_first, given=given
+            )
+        )
+        if "job" in where:  # the script looked for its bytes only
+            found = [raw for raw in found if raw.job_id == where["job"]]
+        return found, rest
+
+    async def _until_now(self, where: DeadLetterFilter) -> Range | None:
+        """The range of what matches, up to the letter that is the newest now; ``None`` when there is none."""
+        span = _range(where)
+        newest = await self._ask(lambda client: store.newest(client, self._queue.keys))
+        if newest is None:
+            return None
+        if span.last == b"+" or int(newest.partition(b"-")[0]) <= int(span.last):
+            return attrs.evolve(span, last=newest)
+        return span
+
+    async def _total(self, where: DeadLetterFilter, limit: int | None, progress: Progress | None) -> int:
+        if progress is None:
+            return 0
+        total = await self.count(**where)
+        return total if limit is None else min(total, limit)
+
+    async def _ask(self, verb: Callable[[Client], Awaitable[T]]) -> T:
+        while True:  # whoever opened the queue may leave it: go on with the next one
+            session = self._queue.session
+            with session.until_left():
+                patience = session.patience.of(f"the dead letters of {self._queue.name!r}")
+                return await patience(lambda: verb(session.client))  # noqa: B023
+
+    def __repr__(self) -> str:
+        return f"<DeadLetters of {self._queue.name!r}>"
+
+
+class _Batches:
+    """The batches of one replay or deletion, each sent until it is answered."""
+
+    def __init__(self, letters: DeadLetters) -> None:
+        self._queue = letters._queue
+        self._ask = letters._ask
+        self._token = os.urandom(9).hex().encode()
+        self._number = 0
+
+    def _mending(self, client: Client) -> Mending:
+        return Mending(client, self._queue.keys, self._token)
+
+    async def replay(self, batch: Sequence[Revived]) -> Sequence[int | bytes]:
+        """Replay letters, when there is room for them."""
+        self._number = number = self._number + 1
+        limit, pause = self._queue.max_length or 0, _FIRST_PAUSE
+        while True:
+            try:
+                return await self._ask(lambda client: self._mending(client).replay(number, batch, limit))
+            except Full:
+                await anyio.sleep(random.uniform(pause / 2, pause))
+                pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def delete(self, ids: Sequence[bytes]) -> int:
+        """Delete letters."""
+        self._number = number = self._number + 1
+        return await self._ask(lambda client: self._mending(client).delete(number, ids))
+
+    async def end(self) -> None:
+        """Tidy up on the server. Best effort: what is remembered there runs out by itself."""
+        if not self._number:
+            return
+        try:
+            await self._mending(self._queue.session.client).forget()
+        except (AnyQError, RedisError):
+            return
+
+
+def _letter_id(value: object) -> bytes:
+    if not isinstance(value, str) or not _ID.fullmatch(value):
+        raise ValueError(f"a dead letter's id is like '1795355080786-0', not {value!r}")
+    return value.encode()
+
+
+def _range(where: DeadLetterFilter) -> Range:
+    unknown = where.keys() - DeadLetterFilter.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"dead letters have no condition {', '.join(sorted(unknown))}")
+    conditions: dict[str, str] = {}
+    for name, field in (("task", "n"), ("reason", "reason"), ("error", "error"), ("job", "job")):
+        value = where.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must be a string, not {value!r}")
+        conditions[field] = value
+    since, until = where.get("since"), where.get("until")
+    return Range(
+        b"-" if since is None else b"%d" % max(0, moment("since", since)),
+        b"+" if until is None else b"%d" % max(0, moment("until", until)),
+        conditions,
+    )
+
+
+__all__ = ["DeadLetter", "DeadLetterFilter", "DeadLetters", "Replayed"]
