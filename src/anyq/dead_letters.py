@@ -10,9 +10,9 @@ import builtins
 import os
 import random
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Final, Protocol, Self, TypedDict, TypeVar, Unpack
 
 import anyio
 import attrs
@@ -130,7 +130,7 @@ class DeadLetters:
             return await self._ask(lambda client: store.count(client, self._queue.keys))
         total = 0
         if "job" in where:
-            async for _ in self._each(span, where, newest_first=False):
+            async for _ in _Each(self._look, span, where):
                 total += 1
             return total
         rest: Range | None = span
@@ -185,13 +185,15 @@ class DeadLetters:
             edge = b"(" + _letter_id(after)
             span = attrs.evolve(span, last=edge) if newest_first else attrs.evolve(span, first=edge)
         found: builtins.list[DeadLetter] = []
-        async for raw in self._each(span, where, newest_first=newest_first, payload=payload, most=limit):
-            found.append(read(raw, payload=payload))
+        async for letter in _Each(
+            self._look, span, where, newest_first=newest_first, payload=payload, most=limit
+        ):
+            found.append(letter)
             if len(found) == limit:
                 break
         return found
 
-    async def each(
+    def each(
         self, *, newest_first: bool = False, payload: bool = False, **where: Unpack[DeadLetterFilter]
     ) -> AsyncIterator[DeadLetter]:
         """Go through all dead letters, in pages; those that die meanwhile may be among them.
@@ -204,14 +206,13 @@ class DeadLetters:
         Raises:
             Exception: As `list` does.
 
-        Safe to cancel: nothing is changed.
+        Safe to cancel, and to leave early: nothing is changed, and nothing is open between two letters.
 
         Example:
             >>> async for letter in queue.dead_letters.each(reason="stalled"):
             ...     print(letter.job_id)
         """
-        async for raw in self._each(_range(where), where, newest_first=newest_first, payload=payload):
-            yield read(raw, payload=payload)
+        return _Each(self._look, _range(where), where, newest_first=newest_first, payload=payload)
 
     async def get(self, id: str, *, payload: bool = False) -> DeadLetter | None:
         """Give one dead letter, or ``None`` if there is none with this id.
@@ -260,7 +261,7 @@ class DeadLetters:
             (1, {})
         """
         wanted = [_letter_id(id) for id in dict.fromkeys(ids)]
-        mending, tally = _Batches(self), _Tally()
+        mending, tally = _Batches(self._queue, self._ask), _Tally()
         for start in range(0, len(wanted), _FETCHED_AT_ONCE):
             part = wanted[start : start + _FETCHED_AT_ONCE]
             found = await self._ask(lambda client: store.fetch(client, self._queue.keys, part))  # noqa: B023
@@ -308,7 +309,7 @@ class DeadLetters:
             raise ValueError(f"rate must be a number of jobs a second > 0, not {rate!r}")
         rest = await self._until_now(where)
         total = await self._total(where, limit, progress)
-        mending, tally, seen = _Batches(self), _Tally(), 0
+        mending, tally, seen = _Batches(self._queue, self._ask), _Tally(), 0
         at_once = _AT_ONCE if rate is None else max(1, min(_AT_ONCE, int(rate / _STEPS)))
         began = anyio.current_time()
         while rest is not None and (limit is None or tally.count < limit):
@@ -339,7 +340,7 @@ class DeadLetters:
         Safe to cancel: each letter is deleted or not.
         """
         wanted = [_letter_id(id) for id in dict.fromkeys(ids)]
-        mending, deleted = _Batches(self), 0
+        mending, deleted = _Batches(self._queue, self._ask), 0
         for start in range(0, len(wanted), _AT_ONCE):
             deleted += await mending.delete(wanted[start : start + _AT_ONCE])
         await mending.end()
@@ -377,7 +378,7 @@ class DeadLetters:
             at_least("limit", limit, 0)
         rest = await self._until_now(where)
         total = await self._total(where, limit, progress)
-        mending, deleted = _Batches(self), 0
+        mending, deleted = _Batches(self._queue, self._ask), 0
         while rest is not None and (limit is None or deleted < limit):
             wanted = _AT_ONCE if limit is None else min(_AT_ONCE, limit - deleted)
             found, rest = await self._look(rest, where, wanted, given=HEAD if "job" in where else 0)
@@ -408,23 +409,6 @@ class DeadLetters:
                     tally.left[letter.id.decode()] = _HELD.get(answer, "Redis refused it")
                 elif named:  # gone since it was read; of all letters, somebody else's replay took it along
                     tally.left[letter.id.decode()] = _GONE
-
-    async def _each(
-        self,
-        span: Range,
-        where: DeadLetterFilter,
-        *,
-        newest_first: bool,
-        payload: bool = False,
-        most: int = _AT_ONCE,
-    ) -> AsyncIterator[Raw]:
-        rest: Range | None = span
-        while rest is not None:
-            found, rest = await self._look(
-                rest, where, min(most, _AT_ONCE), newest_first=newest_first, given=WHOLE if payload else HEAD
-            )
-            for raw in found:
-                yield raw
 
     async def _look(
         self, span: Range, where: DeadLetterFilter, wanted: int, *, given: int, newest_first: bool = False
@@ -465,12 +449,58 @@ class DeadLetters:
         return f"<DeadLetters of {self._queue.name!r}>"
 
 
+class _Ask(Protocol):
+    async def __call__(self, verb: Callable[[Client], Awaitable[T]]) -> T: ...
+
+
+class _Look(Protocol):
+    async def __call__(
+        self, span: Range, where: DeadLetterFilter, wanted: int, *, given: int, newest_first: bool = False
+    ) -> tuple[builtins.list[Raw], Range | None]: ...
+
+
+class _Each:
+    """Letter by letter, read in pages. No generator: who leaves it early has nothing to close."""
+
+    def __init__(
+        self,
+        look: _Look,
+        span: Range,
+        where: DeadLetterFilter,
+        *,
+        newest_first: bool = False,
+        payload: bool = False,
+        most: int = _AT_ONCE,
+    ) -> None:
+        self._look = look
+        self._rest: Range | None = span
+        self._where = where
+        self._newest_first = newest_first
+        self._payload = payload
+        self._most = min(most, _AT_ONCE)
+        self._page: Iterator[Raw] = iter(())
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> DeadLetter:
+        while (raw := next(self._page, None)) is None:
+            if self._rest is None:
+                raise StopAsyncIteration
+            given = WHOLE if self._payload else HEAD
+            found, self._rest = await self._look(
+                self._rest, self._where, self._most, newest_first=self._newest_first, given=given
+            )
+            self._page = iter(found)
+        return read(raw, payload=self._payload)
+
+
 class _Batches:
     """The batches of one replay or deletion, each sent until it is answered."""
 
-    def __init__(self, letters: DeadLetters) -> None:
-        self._queue = letters._queue
-        self._ask = letters._ask
+    def __init__(self, queue: Queue, ask: _Ask) -> None:
+        self._queue = queue
+        self._ask = ask
         self._token = os.urandom(9).hex().encode()
         self._number = 0
 

@@ -14,6 +14,7 @@ from tests.support.limits import lasting_at_most
 from tests.support.servers import Server
 
 from anyq import Every, Queue, Unrecoverable, Worker, current_job
+from anyq._core.codec import encode
 from anyq.errors import ConfigurationError, WorkerCrashed
 
 pytestmark = pytest.mark.anyio
@@ -34,9 +35,12 @@ PLANNER = f"{PRODUCER} +hmget +hset +hdel +persist +zrem +pexpire"
 
 WORKER = (
     f"{PAUSER} +persist +zrem +pexpire +xgroup|create +xgroup|createconsumer +xgroup|delconsumer +xreadgroup +xpending "
-    "+xclaim +xack +xdel +xackdel +xrange +xtrim +zcard +zcount +zrangebyscore +rpush +lpop +llen "
+    "+xclaim +xack +xdel +xackdel +xrange +xtrim +zcard +zcount +zrangebyscore +rpush +lpop +llen +incrby "
     "+client|unblock"
 )
+
+#: What who mends dead letters needs.
+OPERATOR = f"{EVERYBODY} +eval +evalsha +xlen +xrange +xrevrange +xadd +xdel +get +set +del +time"
 
 KEYS = "~{anyq:* &{anyq:*"
 
@@ -59,7 +63,13 @@ def known_to(server: Server, rights: str) -> str:
 def guarded(start_server: Callable[..., Server]) -> Server:
     """A server with a worker and a producer who may do what they must, and no more."""
     server = start_server()
-    rights_of = {"worker": WORKER, "planner": PLANNER, "producer": PRODUCER, "pauser": PAUSER}
+    rights_of = {
+        "worker": WORKER,
+        "planner": PLANNER,
+        "producer": PRODUCER,
+        "pauser": PAUSER,
+        "operator": OPERATOR,
+    }
     for name, rights in rights_of.items():
         grant(server, name, rights)
     return server
@@ -133,6 +143,21 @@ async def use_schedules(queue: Queue) -> None:
         )
         await queue.schedules.upsert("s", "hand", Every(60), {"how": "done"})
         assert await queue.schedules.remove("s")
+
+
+async def test_the_documented_rights_are_enough_to_mend_dead_letters(guarded: Server) -> None:
+    queue = Queue("work", url_of(guarded, "operator"))
+    for id in ("1-1", "1-2"):
+        guarded.command(
+            "XADD", queue.keys.dead_letters, id, "d", encode("j", b"\x80", 1), "reason", "stalled"
+        )
+    async with queue:
+        assert len(await queue.dead_letters.list(reason="stalled")) == 2
+        assert await queue.dead_letters.count() == 2
+        assert await queue.dead_letters.trimmed() == 0
+        assert (await queue.dead_letters.replay_all(limit=1)).count == 1
+        assert await queue.dead_letters.delete("1-2") == 1
+    assert guarded.command("ACL", "LOG") == []
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,6 @@ async def do_everything(client: Client, keys: Keys) -> None:
     assert await pauses.resume(client, keys, "task")
     assert await pauses.readmit(client, keys, "task") == 1
 
-
     await mend(client, keys)
     assert await hands.leasing.depart()
     await hands.promoting.resign()

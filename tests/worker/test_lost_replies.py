@@ -10,7 +10,7 @@ import anyio
 import pytest
 from tests.support.proxy import FaultProxy, fault_proxy
 from tests.support.servers import SECONDS, Server
-from tests.worker.conftest import drained, length
+from tests.worker.conftest import drained, envelope, length
 
 from anyq import ConnectionLost, JobHandle, Queue, RedisUnavailable
 
@@ -127,3 +127,20 @@ async def test_a_server_that_forgot_its_scripts_is_told_again(queue: Queue, serv
         await queue.enqueue("work", **how)
     server.command("SCRIPT", "FLUSH")
     assert (await drained(queue)).statistics().done == 3
+
+
+async def test_a_replay_whose_replies_are_lost_doubles_no_job_and_counts_right(
+    proxy: FaultProxy, queue: Queue
+) -> None:
+    for number in range(300):
+        await queue.redis.xadd(queue.keys.dead_letters, {"d": envelope(id=f"job-{number}"), "n": "work"})
+    replayed = await lose_replies(proxy, queue.dead_letters.replay_all, times=4)
+    assert (replayed.count, replayed.left) == (300, {})
+    assert await length(queue) == 301
+    assert await queue.dead_letters.count() == 0
+
+
+async def test_a_deletion_whose_replies_are_lost_counts_right(proxy: FaultProxy, queue: Queue) -> None:
+    for _ in range(300):
+        await queue.redis.xadd(queue.keys.dead_letters, {"d": ""})
+    assert await lose_replies(proxy, queue.dead_letters.delete_all, times=4) == 300

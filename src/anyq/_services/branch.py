@@ -52,8 +52,8 @@ from .retries import RetryRelocator
 from .room import Crew, Room
 from .runners import Runners
 from .scheduler import Scheduler
-from .watch import Watch
 from .trimmer import Trimmer
+from .watch import Watch
 
 
 @attrs.frozen(kw_only=True)
