@@ -237,8 +237,8 @@ class DeadLetters:
         """Make dead letters ready jobs again, each with a fresh budget of attempts.
 
         A job keeps its id, its arguments, its options (but no deadline) and the time at which it was made; it goes to
-        the end of the line. What was kept of its failure is dropped, so that who waits for its result waits for the new runs. One
-        letter that cannot be replayed never holds up the others: it stays where it is.
+        the end of the line. What was kept of its failure is dropped, so that who waits for its result waits for the new
+        runs. One letter that cannot be replayed never holds up the others: it stays where it is.
 
         Args:
             *ids: The letters' ids.
