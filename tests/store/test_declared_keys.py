@@ -131,8 +131,8 @@ async def use_schedules(hands: Hands) -> None:
 
 async def mend(client: Client, keys: Keys) -> None:
     """Replay a letter whose job has claims, delete the others, and trim."""
-    claims = Extras(claim="c", unique="u")
-    await client.call("XADD", keys.dead_letters, "*", "d", encode("j", b"\x80", 1, 0, extras=claims))
+    claims = Extras(claim="claim", unique="letter")
+    await client.call("XADD", keys.dead_letters, "*", "d", encode("letter", b"\x80", 1, 0, extras=claims))
     found, _ = await dead_letters.look(client, keys, Range(), 1000, given=dead_letters.WHOLE)
     letter = revive(found[-1], 1000)
     assert isinstance(letter, Revived)

@@ -757,6 +757,7 @@ class Walk:
             return b"unique"
         self.ended[job_id] -= 1
         self.used[job_id] = 0
+        self.told.pop(job_id, None)
         if claim:
             self.claims[job_id] = claim
         if key:
