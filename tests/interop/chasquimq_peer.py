@@ -50,6 +50,23 @@ class Peer:
     async def cancel_delayed(self, job_id: str) -> bool:
         return bool(await self._queue.cancel_delayed(job_id))
 
+    async def upsert(
+        self, name: str, data: Any, repeat: dict[str, Any], missed: Any = None, **options: Any
+    ) -> str:
+        pattern = chasquimq.RepeatPattern(**repeat)
+        policy = None if missed is None else chasquimq.MissedFiresPolicy(**missed)
+        job = await self._queue.upsert_repeatable_job(
+            name, data, repeat=pattern, missed_fires=policy, **options
+        )
+        return str(job.id)
+
+    async def repeatables(self) -> list[dict[str, Any]]:
+        found = await self._queue.get_repeatable_jobs()
+        return [{"key": one.key, "name": one.job_name, "next": one.next_fire_ms} for one in found]
+
+    async def remove_repeatable(self, key: str) -> bool:
+        return bool(await self._queue.remove_repeatable_by_key(key))
+
     # -- consuming ----------------------------------------------------------------------------------------------------
 
     async def work(self, **options: Any) -> None:

@@ -93,6 +93,18 @@ class Peer:
     async def cancel_delayed(self, job_id: str) -> bool:
         return bool(await self._ask("cancel_delayed", job_id=job_id))
 
+    async def upsert(self, name: str, data: Any, repeat: dict[str, Any], **options: Any) -> str:
+        """Make a schedule; gives its key."""
+        return str(await self._ask("upsert", name=name, data=data, repeat=repeat, **options))
+
+    async def repeatables(self) -> list[dict[str, Any]]:
+        """Its view of the schedules."""
+        found: list[dict[str, Any]] = await self._ask("repeatables")
+        return found
+
+    async def remove_repeatable(self, key: str) -> bool:
+        return bool(await self._ask("remove_repeatable", key=key))
+
     async def work(self, **options: Any) -> None:
         """Start a worker; it goes on until this process is ended."""
         await self._ask("work", **options)
