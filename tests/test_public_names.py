@@ -20,7 +20,7 @@ PUBLIC = """
     Cron Every Missed Schedule Schedules ScheduleDecorator ScheduleOptions UnknownSchedule
     DeadLetters DeadLetter DeadLetterFilter Replayed
     AnyQError NotOpen PayloadRefused QueueFull ResultsDisabled
-    JobFailed Unrecoverable RetryLater
+    JobFailed ProcessDied Unrecoverable RetryLater
     RedisUnavailable ConnectionLost ReplyTimeout ConfigurationError ServerNotFound WorkerCrashed
 """.split()
 

@@ -6,9 +6,22 @@ the job's (a failure that came back), or Redis's (an outage that outlived the pa
 
 from __future__ import annotations
 
+import signal
+
 
 class AnyQError(Exception):
     """The root of all errors that AnyQ defines."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # An error composes its text from its arguments: made again from its text alone, as is usual, it would fail.
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[AnyQError], args: tuple[object, ...], state: dict[str, object]) -> AnyQError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 # -- the caller's move ------------------------------------------------------------------------------------------------
@@ -103,6 +116,32 @@ class RetryLater(AnyQError):
 
         self.delay: float = seconds("delay", delay)
         super().__init__(message or f"again in {self.delay:g} s")
+
+
+class ProcessDied(AnyQError):
+    """The process in which a plain function ran ended in the middle of it; the run has failed.
+
+    Attributes:
+        job_id: The job.
+        returncode: The exit code, a negative one for a signal; ``None`` if it is not known.
+    """
+
+    def __init__(self, job_id: str, task: str, returncode: int | None) -> None:
+        super().__init__(f"the process of job {job_id!r} of task {task!r} died: {_ending(returncode)}")
+        self.job_id = job_id
+        self.returncode = returncode
+
+
+def _ending(returncode: int | None) -> str:
+    if returncode is None:
+        return "its exit code is not known"
+    if returncode >= 0:
+        return f"it ended by itself, with exit code {returncode}"
+    try:
+        name = signal.Signals(-returncode).name
+    except ValueError:
+        name = f"signal {-returncode}"
+    return f"killed by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
 
 
 # -- Redis's move -----------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypedDict, cast
+from typing import Any, Literal, TypedDict, cast
 
 import attrs
 
@@ -46,11 +46,14 @@ class TaskOptions(RunOptions, total=False):
             worker's and the queue's.
         threads: How many runs of this plain function may be in threads at the same time in a worker: threads of its
             own, beside the worker's ``threads``.
+        executor: Where this plain function runs: in a ``thread`` (the default), or in a ``process``, which is killed at
+            the timeout, when the job is cancelled, and when the drain is over.
     """
 
     name: str | None
     middleware: Sequence[Middleware] | None
     threads: int | None
+    executor: Literal["thread", "process"] | None
 
 
 class JobOptions(RunOptions, total=False):

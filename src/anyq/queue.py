@@ -32,6 +32,7 @@ from ._core.schedules import Cron, Every
 from ._core.values import pack
 from ._redis.address import Address
 from ._redis.client import Client
+from ._services import child
 from ._services.lifespans import Lifespan
 from ._services.lifespans import checked as checked_lifespans
 from ._services.patience import Patience
@@ -191,7 +192,7 @@ class Queue:
         """Make a function a task of this queue; a decorator, with or without arguments.
 
         Args:
-            function: An ``async def``, or a plain ``def``, which runs in a thread.
+            function: An ``async def``, or a plain ``def``, which runs in a thread or a process.
             **options: How the task's jobs run: see `TaskOptions`. What is left out is the queue's setting.
 
         Raises:
@@ -221,8 +222,9 @@ class Queue:
                     "give one of them another name"
                 )
             runnable = self.runnables[task_name] = Runnable.of(
-                task_name, function, policy, middleware=middleware, threads=threads
-            )
+                task_name, function, policy, middleware=middleware, threads=threads,
+                executor=options.get("executor"),
+            )  # fmt: skip
             for changed in self.watchers:
                 changed(task_name)
             return (AsyncTask if runnable.style == "async" else PlainTask)(self, runnable)
@@ -598,6 +600,11 @@ class Queue:
 
         It may be entered again, here or in other tasks of the same loop.
         """
+        if child.importing_main:
+            raise RuntimeError(
+                f"queue {self.name!r} is opened while a worker's process imports the main program: start the program "
+                "behind 'if __name__ == \"__main__\":'"
+            )
         context = open_session(
             queue=self.name,
             keys=self.keys,

@@ -47,6 +47,7 @@ from ._services.lifespans import Lifespan, Lifespans
 from ._services.lifespans import checked as checked_lifespans
 from ._services.patience import Outages, Patience
 from ._services.preparing import Preparing
+from ._services.processes import Processes, default_limit
 from ._services.room import Crew
 from ._services.runners import Runners
 from ._session import Session
@@ -83,6 +84,8 @@ class Worker:
         concurrency: How many jobs run at the same time.
         threads: How many plain functions run at the same time, each in a thread; ``concurrency``, at most 40, if left
             out.
+        processes: How many functions with ``executor="process"`` run at the same time, each in a process; one a core,
+            and at most ``concurrency``, if left out. Processes are started when they are needed.
         lease: Seconds after which other workers take over what this one holds when it no longer shows that it lives.
             It says so four times within; a job may run for as long as it takes.
         drain_timeout: Seconds that running handlers are given when the worker stops; then they are cancelled and their
@@ -121,6 +124,7 @@ class Worker:
         *,
         concurrency: int = 100,
         threads: int | None = None,
+        processes: int | None = None,
         lease: Duration = 4.0,
         drain_timeout: Duration = 30.0,
         attempts: int = 5,
@@ -147,6 +151,9 @@ class Worker:
             raise ValueError("queues names the same queue twice")
         self.concurrency: int = at_least("concurrency", concurrency, 1, 100_000)
         self._threads = min(self.concurrency, 40) if threads is None else at_least("threads", threads, 1)
+        self._process_limit = (
+            default_limit(self.concurrency) if processes is None else at_least("processes", processes, 1)
+        )
         self.lease: float = seconds("lease", lease, zero=False)
         if self.lease < 1:
             raise ValueError(f"lease must be at least 1 second, not {lease!r}: four heartbeats fall into it")
@@ -344,7 +351,9 @@ class Worker:
         try:
             with anyio.CancelScope() as engine:
                 async with AsyncExitStack() as connections:
-                    self._runners = Runners(self._crew, jobs, self._threads)
+                    processes = Processes(self._process_limit)
+                    connections.push_async_callback(processes.close, -math.inf)
+                    self._runners = Runners(self._crew, jobs, self._threads, processes)
                     try:
                         await self._open(connections, jobs)
                         self._lifespans = lifespans = await self._enter_lifespans(connections)
@@ -356,7 +365,7 @@ class Worker:
                             logger.info("%r is ready", self)
                             task_status.started()
                             await self._stop_asked.wait()
-                            await self._drain(duties, jobs, lifespans)
+                            await self._drain(duties, jobs, lifespans, processes)
                             nursery.cancel_scope.cancel()
                     finally:
                         # Only now: while a handler that ignores its cancellation is still at work, its job must stay
@@ -490,7 +499,7 @@ class Worker:
 
     # -- the end --------------------------------------------------------------------------------------------------
 
-    async def _drain(self, duties: Duties, jobs: Jobs, lifespans: Lifespans) -> None:
+    async def _drain(self, duties: Duties, jobs: Jobs, lifespans: Lifespans, processes: Processes) -> None:
         """Stop, drain, cut; from left to right, each step bounded."""
         assert self._runners is not None
         self._state = "draining"
@@ -557,7 +566,8 @@ class Worker:
         for duty in duties.observers:
             duty.scope.cancel()
 
-        # 6. Resources may use the queues while they are left.
+        # 6. Processes that nobody needs leave. Resources may use the queues while they are left.
+        await processes.close(leave_by)
         await lifespans.left()
 
         # 7. Leaving the queues, one after the other, has what is left of the grace.

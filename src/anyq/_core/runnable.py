@@ -15,8 +15,8 @@ from ..settings import Backoff
 from .depends import Dependency, needs
 from .middleware import Middleware
 
-#: How a task's function is called: directly, in a thread, or through middleware.
-Style = Literal["async", "thread", "chain"]
+#: How a task's function is called: directly, in a thread, in a process, or through middleware.
+Style = Literal["async", "thread", "process", "chain"]
 
 
 @attrs.frozen(kw_only=True)
@@ -112,8 +112,8 @@ class Runnable:
     Attributes:
         name: The task's name.
         function: The function.
-        style: ``async`` for a coroutine function, ``thread`` for a plain one; ``chain`` for one that a worker put
-            middleware around.
+        style: ``async`` for a coroutine function, ``thread`` or ``process`` for a plain one; ``chain`` for one that a
+            worker put middleware around.
         parameters: What its payload must fill; ``None`` for a fallback, which takes the job itself.
         exact: The parameters' names, if a payload that has just these fits: the quick check.
         policy: What holds for its runs.
@@ -145,6 +145,7 @@ class Runnable:
         takes_job: bool = False,
         middleware: tuple[Middleware, ...] = (),
         threads: int | None = None,
+        executor: str | None = None,
     ) -> Runnable:
         """Prepare a function.
 
@@ -160,6 +161,10 @@ class Runnable:
         style: Style = "async" if any(map(inspect.iscoroutinefunction, calls)) else "thread"
         if threads is not None and style != "thread":
             raise TypeError(f"task {name!r} is an async def, and threads= is for plain functions")
+        if executor is not None:
+            style = _executed(executor, style, function, name)
+        if threads is not None and style == "process":
+            raise TypeError(f"task {name!r} runs in a process, and threads= is for threads")
         parameters = None if takes_job else Parameters.of(function, name)
         exact = None if parameters is None or parameters.positional else parameters.names
         return Runnable(
@@ -188,3 +193,23 @@ class Runnable:
 
 def _title(name: str) -> str:
     return f"task {name!r}" if name else "the fallback"
+
+
+def _executed(executor: str, style: Style, function: Callable[..., Any], name: str) -> Style:
+    """Check an executor for a function."""
+    if executor not in {"thread", "process"}:
+        raise ValueError(f'executor must be "thread" or "process", not {executor!r}')
+    if style != "thread":
+        raise TypeError(f"task {name!r} is an async def, and executor= is for plain functions")
+    if executor == "thread":
+        return "thread"
+    if not inspect.isfunction(function) or "<" in function.__qualname__:
+        raise TypeError(
+            f"task {name!r} runs in a process, which imports it: it must be a function on the top level of a module, "
+            f"and {function!r} is not one"
+        )
+    if needs(function, _title(name)):
+        raise TypeError(
+            f"task {name!r} runs in a process, where nothing fills Depends: its resources are not there"
+        )
+    return "process"

@@ -50,6 +50,7 @@ from ..metrics.sink import JobOutcome
 from .channels import Jobs
 from .clock import wall_ms
 from .home import Home
+from .processes import Processes
 from .room import Crew
 
 logger = logging.getLogger("anyq.runners")
@@ -92,14 +93,16 @@ class Runners:
         crew: Their count.
         jobs: Where jobs come from.
         threads: How many plain functions may run at the same time.
+        processes: Where those run that are to be killed.
     """
 
-    def __init__(self, crew: Crew, jobs: Jobs, threads: int) -> None:
+    def __init__(self, crew: Crew, jobs: Jobs, threads: int, processes: Processes) -> None:
         self._crew = crew
         self._jobs = jobs
         self._ready: deque[Job] = deque()  # taken from the channel, and by no runner yet
         self._line = anyio.Lock(fast_acquire=True)
         self._threads = anyio.CapacityLimiter(threads)
+        self._processes = processes
         self._context: Context = copy_context()
         self._stopping = False
         self._suspect: Job | None = None
@@ -374,6 +377,8 @@ class Runners:
         """Make a run that is no plain call of a coroutine function."""
         if task.style == "thread":
             return await self._in_thread(job, task, runner)
+        if task.style == "process":
+            return await self._in_process(job, task, runner)
         assert task.inner is not None
         return await task.function(job, partial(self._innermost, job, task.inner, runner))
 
@@ -388,6 +393,21 @@ class Runners:
             return await task.function(job)
         args, kwargs = _arguments(task, job.payload)
         return await task.function(*args, **kwargs)
+
+    async def _in_process(self, job: Job, task: Runnable, runner: Runner) -> Any:
+        """Run a plain function in a process, which does not outlive the run's cancellation."""
+        left = runner.scope.deadline - anyio.current_time()
+        runner.scope.deadline = (
+            math.inf
+        )  # the clock stands still: neither to wait for a process nor its start counts
+
+        def begun() -> None:
+            if left < math.inf:
+                self._start_clock(job, runner, left)
+
+        args, kwargs = _arguments(task, job.payload)
+        timeout = None if left == math.inf else left
+        return await self._processes.run(task.function, job, args, kwargs, timeout, begun)
 
     async def _in_thread(self, job: Job, task: Runnable, runner: Runner) -> Any:
         """Run a plain function in a thread, and wait for it even when its timeout passed.
