@@ -10,7 +10,7 @@ import logging
 import math
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import anyio
 import attrs
@@ -30,11 +30,11 @@ _LONG = 10.0
 _PATIENCE = 2.0
 
 
-async def supervise(arguments: Sequence[str], count: int, drain_timeout: float) -> int:
+async def supervise(arguments: Callable[[int], Sequence[str]], count: int, drain_timeout: float) -> int:
     """Run children until a signal comes and all have drained.
 
     Args:
-        arguments: What follows ``anyq`` on a child's command line.
+        arguments: Gives what follows ``anyq`` on the command line of the child at a place, counted from 1.
         count: How many children.
         drain_timeout: Seconds that a child's handlers are given.
 
@@ -69,12 +69,12 @@ class Supervisor:
     """Keeps children at work until it is asked to let them end.
 
     Args:
-        arguments: What follows ``anyq`` on a child's command line.
+        arguments: Gives what follows ``anyq`` on the command line of the child at a place, counted from 1.
         drain_timeout: Seconds that a child's handlers are given.
     """
 
-    def __init__(self, arguments: Sequence[str], drain_timeout: float) -> None:
-        self._command = [sys.executable, "-m", "anyq", *arguments]
+    def __init__(self, arguments: Callable[[int], Sequence[str]], drain_timeout: float) -> None:
+        self._arguments = arguments
         self._drain_timeout = drain_timeout
         self._children: set[_Child] = set()
         self._asked = 0
@@ -120,7 +120,10 @@ class Supervisor:
     async def _live(self, place: int) -> int:
         """One child, from its start to its end; gives its exit code, negative for a signal that killed it."""
         async with await anyio.open_process(
-            self._command, stdout=None, stderr=None, start_new_session=True
+            [sys.executable, "-m", "anyq", *self._arguments(place)],
+            stdout=None,
+            stderr=None,
+            start_new_session=True,
         ) as process:
             logger.info("worker process %d has pid %d", place, process.pid)
             child = _Child(process)

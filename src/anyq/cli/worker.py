@@ -10,7 +10,7 @@ import gc
 import logging
 from contextlib import nullcontext
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
@@ -20,11 +20,15 @@ from ..errors import ConfigurationError, RedisUnavailable, ServerNotFound
 from ..queue import Queue
 from ..serve import Shift, watch
 from ..worker import Worker
-from .endings import CRASHED, DONE, GRAVITY, LEFT_SOMETHING, Watchdog, leave, report
+from .endings import CRASHED, DONE, GRAVITY, LEFT_SOMETHING, USAGE, Watchdog, leave, report
 from .finding import FORM, find_queue
+from .health import Endpoint, Place, Unavailable, place_of
 from .leash import Leash
 from .loops import backend_option, run
 from .processes import supervise
+
+if TYPE_CHECKING:
+    from ..metrics.prometheus import PrometheusSink
 
 logger: logging.Logger = logging.getLogger("anyq.cli")
 
@@ -84,6 +88,10 @@ class Settings:
 @click.option("--events/--no-events", default=True, help="Write the events stream.")
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", help="How much is logged, to stderr.")
 @click.option(
+    "--health", metavar="HOST:PORT", callback=place_of, help="Answer /live and /ready here, over HTTP."
+)
+@click.option("--metrics", is_flag=True, help="Answer /metrics there too, for Prometheus.")
+@click.option(
     "--leash",
     is_flag=True,
     hidden=True,
@@ -99,6 +107,8 @@ def worker(
     backend: str,
     url: str | None,
     log_level: str,
+    health: Place | None,
+    metrics: bool,
     leash: bool,
     **settings: Any,
 ) -> None:
@@ -117,11 +127,14 @@ def worker(
     logging.basicConfig(level=log_level.upper(), format=_LOG)
     queues = _find(targets, url)
     chosen = Settings(**settings)
-    made = _make(queues, chosen)  # also in the supervisor: a mistake is told once, and at once
+    sink = _sink(queues, health) if metrics else None
+    made = _make(queues, chosen, sink)  # also in the supervisor: a mistake is told once, and at once
     if processes > 1:
         _refuse_private_servers(queues, processes)
-        leave(run(partial(supervise, _arguments(context), processes, chosen.drain_timeout), "asyncio"))
-    leave(_work(made, backend, tether))
+        arguments = partial(_arguments, context)
+        arguments(processes)  # the highest port, too
+        leave(run(partial(supervise, arguments, processes, chosen.drain_timeout), "asyncio"))
+    leave(_work(made, backend, tether, None if health is None else Endpoint(health, made, sink)))
 
 
 def _find(targets: tuple[str, ...], url: str | None) -> list[Queue]:
@@ -138,14 +151,31 @@ def _find(targets: tuple[str, ...], url: str | None) -> list[Queue]:
     return queues
 
 
-def _make(queues: list[Queue], settings: Settings) -> Worker:
+def _sink(queues: list[Queue], health: Place | None) -> PrometheusSink:
+    if health is None:
+        raise click.UsageError("--metrics is answered where --health is: give that one too")
+    try:
+        from ..metrics.prometheus import PrometheusSink
+    except ModuleNotFoundError as error:
+        if error.name != "prometheus_client":
+            raise
+        raise click.UsageError(
+            "--metrics needs Prometheus's library: pip install 'anyq[prometheus]'"
+        ) from None
+    return PrometheusSink(queues)
+
+
+def _make(queues: list[Queue], settings: Settings, sink: PrometheusSink | None) -> Worker:
     for queue in queues:
         if not queue.runnables and queue.fallback_runnable is None:
             logger.warning("queue %r has no task: is the module that registers them imported?", queue.name)
     try:
-        return Worker(queues, **attrs.asdict(settings))
+        worker = Worker(queues, **attrs.asdict(settings), metrics=sink)
     except (ValueError, TypeError) as error:
         raise click.UsageError(str(error)) from None
+    if sink is not None:
+        sink.watch(worker)
+    return worker
 
 
 def _refuse_private_servers(queues: list[Queue], processes: int) -> None:
@@ -157,7 +187,7 @@ def _refuse_private_servers(queues: list[Queue], processes: int) -> None:
             )
 
 
-def _work(worker: Worker, backend: str, leash: Leash | None) -> int:
+def _work(worker: Worker, backend: str, leash: Leash | None, endpoint: Endpoint | None) -> int:
     """Run one worker to its end, and give the exit code."""
     # What was imported stays: the garbage collector, which comes every few hundred jobs, need not look at it again.
     gc.collect()
@@ -166,11 +196,17 @@ def _work(worker: Worker, backend: str, leash: Leash | None) -> int:
     shift = Shift([worker])
 
     async def work() -> None:
-        async with nullcontext() if leash is None else leash.held(shift, watchdog.asked):
+        async with (
+            nullcontext() if leash is None else leash.held(shift, watchdog.asked),
+            nullcontext() if endpoint is None else endpoint.served(),
+        ):
             await watch(shift, notice=watchdog.asked)
 
     try:
         run(work, backend)
+    except Unavailable as error:
+        click.echo(f"anyq: {error}", err=True)
+        return USAGE
     except (RedisUnavailable, ConfigurationError, ServerNotFound) as error:
         click.echo(f"anyq: {error}", err=True)  # it says what to do; a traceback says nothing more
         code = CRASHED
@@ -182,15 +218,17 @@ def _work(worker: Worker, backend: str, leash: Leash | None) -> int:
     return max(code, LEFT_SOMETHING if report([worker]) else DONE, key=GRAVITY.index)
 
 
-def _arguments(context: click.Context) -> list[str]:
-    """The command line of one child: the same options, one process, on the leash."""
+def _arguments(context: click.Context, place: int) -> list[str]:
+    """The command line of one child: the same options, one process, on the leash, and a health endpoint of its own."""
     words = ["worker", "--leash", "--processes", "1"]
     for parameter in context.command.params:
         value = context.params.get(parameter.name or "")
+        if isinstance(value, Place):
+            value = value.moved(place - 1)
         if isinstance(parameter, click.Argument) or parameter.name in {"processes", "leash"} or value is None:
             continue
         if isinstance(parameter, click.Option) and parameter.is_flag:
-            words.append((parameter.opts if value else parameter.secondary_opts)[0])
+            words += (parameter.opts if value else parameter.secondary_opts)[:1]
         else:
             words += max(parameter.opts, key=len), str(value)
     return [*words, "--", *context.params["targets"]]
