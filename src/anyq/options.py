@@ -93,6 +93,8 @@ class ScheduleOptions(RunOptions, total=False):
         start: The moment before which no run is planned, an aware ``datetime``; an interval counts from it.
         end: The moment after which no run is planned.
         jitter: Seconds: each job waits for up to so long, by chance, after its planned time.
+        deadline: Seconds after its planned time from which on a job is not started any more: it is given up as
+            ``expired``.
         missed: What becomes of runs that nobody could start in time: see `Missed`.
     """
 
@@ -100,6 +102,7 @@ class ScheduleOptions(RunOptions, total=False):
     start: datetime | None
     end: datetime | None
     jitter: Duration | None
+    deadline: Duration | None
     missed: Missed | None
 
 
@@ -242,7 +245,7 @@ def schedule_of(
     if not isinstance(when, Cron | Every):
         raise TypeError(f"when must be a Cron or an Every, such as Every(60), not {when!r}")
     limit, start, end, jitter = given.get("limit"), given.get("start"), given.get("end"), given.get("jitter")
-    missed: object = given.get("missed")
+    deadline, missed = given.get("deadline"), cast("object", given.get("missed"))
     if missed is not None and not isinstance(missed, Missed):
         raise TypeError(f"missed must be a Missed, such as Missed.skip(), not {missed!r}")
     start_ms = None if start is None else moment("start", start)
@@ -261,6 +264,7 @@ def schedule_of(
         end_ms=None if end_ms is None else max(0, end_ms),
         missed=missed or ONCE,
         jitter_ms=0 if jitter is None else milliseconds("jitter", jitter),
+        deadline_ms=None if deadline is None else max(1, milliseconds("deadline", deadline)),
         declared=declared,
         override=options.override,
         extras=options.extras,

@@ -63,6 +63,7 @@ class Schedule:
         start: No run is planned before.
         end: No run is planned after.
         jitter: Seconds that a job waits at most, by chance, after its planned time.
+        deadline: Seconds after its planned time from which on a job is not started any more.
         missed: What becomes of missed runs.
         declared: Whether code declares it.
         options: How its jobs run: what the schedule says of `RunOptions`.
@@ -80,6 +81,7 @@ class Schedule:
     start: datetime | None
     end: datetime | None
     jitter: float
+    deadline: float | None
     missed: Missed
     declared: bool
     options: RunOptions
@@ -271,11 +273,10 @@ class Schedules:
         assert known is not None
         assert known.spec is not None
         spec = known.spec
-        options = Options(
-            result_ttl=spec.extras.result_ttl,
-            override=spec.override,
-            extras=attrs.evolve(spec.extras, scheduled=now_ms),
-        )
+        extras = attrs.evolve(spec.extras, scheduled=now_ms)
+        if spec.deadline_ms is not None:
+            extras = attrs.evolve(extras, deadline_ms=now_ms + spec.deadline_ms)
+        options = Options(result_ttl=extras.result_ttl, override=spec.override, extras=extras)
         keeps = True if spec.extras.result_ttl is not None else None
         [handle] = await self._queue.add(spec.task, [unpack(spec.body)], options, keeps=keeps)
         return handle
@@ -363,6 +364,7 @@ def _schedule(known: Known | None) -> Schedule | None:
         start=_moment(spec.start_ms),
         end=_moment(spec.end_ms),
         jitter=spec.jitter_ms / 1000,
+        deadline=None if spec.deadline_ms is None else spec.deadline_ms / 1000,
         missed=spec.missed,
         declared=spec.declared,
         options=options,

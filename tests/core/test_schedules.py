@@ -327,6 +327,7 @@ OWN = attrs.evolve(
     TICK,
     missed=Missed.skip(grace=5),
     jitter_ms=1500,
+    deadline_ms=60_000,
     declared=True,
     override=Override(7, Backoff.exponential(1, maximum=30)),
     extras=Extras(timeout=5.0, result_ttl=60.0, full_jitter=True),
@@ -354,7 +355,7 @@ def test_the_job_that_is_made_knows_its_planned_time_and_how_it_runs() -> None:
     job_id, body, created, failed, override, extras = decode_envelope(OWN.envelope("id", P, P + 7))
     assert (job_id, body, created, failed) == ("id", BODY, P + 7, 0)
     assert override == OWN.override
-    assert extras == attrs.evolve(OWN.extras, scheduled=P)
+    assert extras == attrs.evolve(OWN.extras, scheduled=P, deadline_ms=P + 60_000)
 
 
 def test_milliseconds_stay_within_what_every_language_counts() -> None:

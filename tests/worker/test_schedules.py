@@ -374,6 +374,7 @@ def test_declarations_are_checked_at_once(queue: Queue) -> None:
             "before start",
         ),
         ({"jitter": -1}, "jitter must be"),
+        ({"deadline": datetime(2027, 1, 1, tzinfo=UTC)}, "deadline must be a number of seconds"),
         ({"missed": "all"}, "missed must be a Missed"),
         ({"delay": 5}, "a schedule has no option 'delay'"),
         ({"attempts": 0}, "attempts must be"),
@@ -402,6 +403,7 @@ async def test_a_schedule_shows_what_was_asked_for(opened: Queue) -> None:
         start=start,
         end=datetime(2031, 1, 1, tzinfo=UTC),
         jitter=timedelta(minutes=2),
+        deadline=600,
         missed=Missed.skip(grace=30),
         attempts=7,
         backoff=Backoff.exponential(1, maximum=60),
@@ -422,6 +424,7 @@ async def test_a_schedule_shows_what_was_asked_for(opened: Queue) -> None:
         start=start,
         end=datetime(2031, 1, 1, tzinfo=UTC),
         jitter=120.0,
+        deadline=600.0,
         missed=Missed.skip(grace=30),
         declared=False,
         options={
@@ -446,6 +449,17 @@ async def test_the_jobs_run_as_the_schedule_says(opened: Queue, notes: Notes[Any
         await until_dead(opened)
     assert job.attempts == 1
     assert len(notes.made) == 1
+
+
+async def test_a_run_that_is_started_too_late_is_none(opened: Queue, notes: Notes[Any]) -> None:
+    tick = noted(opened, notes)
+    await opened.schedules.upsert("s", tick, Every(3600), deadline=60, missed=Missed.once())
+    await overdue(opened, "s", timedelta(minutes=2))
+    async with working(opened):
+        await until_dead(opened)
+    [letter] = await dead_letters(opened)
+    assert letter["reason"] == b"expired"
+    assert notes.made == []
 
 
 async def test_schedules_are_listed_by_name_however_many(opened: Queue) -> None:

@@ -45,6 +45,7 @@ _CHECK: Final = (
 )
 _JITTER: Final = "j"
 _GRACE: Final = "g"
+_DEADLINE: Final = "x"
 _DECLARED: Final = "d"
 _OPTIONS: Final = "o"  # an envelope without a job: how the jobs are to run
 
@@ -196,6 +197,7 @@ class Spec:
         end_ms: Nothing is planned after.
         missed: What becomes of missed runs.
         jitter_ms: Each job waits up to so long, by chance.
+        deadline_ms: So long after its planned time a job is not started any more.
         declared: Whether a program's code declares it: then only workers of such a program start its runs.
         override: How the jobs run, for every program.
         extras: How they run, for AnyQ.
@@ -210,6 +212,7 @@ class Spec:
     end_ms: int | None = None
     missed: Missed = ONCE
     jitter_ms: int = 0
+    deadline_ms: int | None = None
     declared: bool = False
     override: Override = NO_OVERRIDE
     extras: Extras = NO_EXTRAS
@@ -222,6 +225,8 @@ class Spec:
     def envelope(self, job_id: str, planned_ms: int, now_ms: int) -> bytes:
         """Write the job that is planned for this time."""
         extras = attrs.evolve(self.extras, scheduled=planned_ms)
+        if self.deadline_ms is not None:
+            extras = attrs.evolve(extras, deadline_ms=min(planned_ms + self.deadline_ms, _LARGEST))
         return encode_envelope(job_id, self.body, now_ms, 0, self.override, extras)
 
 
@@ -330,6 +335,8 @@ def encode(spec: Spec) -> tuple[bytes, bytes]:
     own: dict[str, Any] = {}
     if spec.jitter_ms:
         own[_JITTER] = spec.jitter_ms
+    if spec.deadline_ms is not None:
+        own[_DEADLINE] = spec.deadline_ms
     if spec.missed.kind == "skip" and spec.missed.grace != _SKIP_GRACE:
         own[_GRACE] = round(spec.missed.grace * 1000)
     if spec.declared:
@@ -391,6 +398,7 @@ def _with_own(spec: Spec, written: bytes, own: bytes) -> Spec:
         spec,
         missed=missed,
         jitter_ms=_whole("jitter", fields.get(_JITTER)) or 0,
+        deadline_ms=_whole("deadline", fields.get(_DEADLINE)),
         declared=fields.get(_DECLARED) is True,
         override=override,
         extras=extras,
