@@ -19,6 +19,7 @@ PUBLIC = """
     Backoff Limits Retention Middleware CallNext Depends
     Cron Every Missed Schedule Schedules ScheduleDecorator ScheduleOptions UnknownSchedule
     DeadLetters DeadLetter DeadLetterFilter Replayed
+    JobStatus Cancellation JobCancelled
     AnyQError NotOpen PayloadRefused QueueFull ResultsDisabled
     JobFailed ProcessDied Unrecoverable RetryLater
     RedisUnavailable ConnectionLost ReplyTimeout ConfigurationError ServerNotFound WorkerCrashed

@@ -19,12 +19,14 @@ from ._core.job import Job
 from ._core.middleware import CallNext, Middleware
 from ._core.notes import LogLine, Progress
 from ._core.schedules import Cron, Every, Missed
+from ._core.status import Cancellation, JobStatus
 from .context import current_job
 from .dead_letters import DeadLetterFilter, DeadLetters, Replayed
 from .errors import (
     AnyQError,
     ConfigurationError,
     ConnectionLost,
+    JobCancelled,
     JobFailed,
     NotOpen,
     PayloadRefused,
@@ -55,6 +57,7 @@ __all__ = [
     "Backoff",
     "Call",
     "CallNext",
+    "Cancellation",
     "ConfigurationError",
     "ConnectionLost",
     "Cron",
@@ -65,9 +68,11 @@ __all__ = [
     "Every",
     "Health",
     "Job",
+    "JobCancelled",
     "JobFailed",
     "JobHandle",
     "JobOptions",
+    "JobStatus",
     "Limits",
     "LogLine",
     "Middleware",

@@ -23,11 +23,14 @@ from ._redis.client import Client
 from ._redis.subscriber import Subscriber
 from ._redis.tasks import BlockTasks
 from ._services.clock import ServerClock
+from ._services.controller import Controller
 from ._services.patience import Outages, Patience
 from ._services.publisher import Publisher
 from ._store.clock import server_ms
+from ._store.control import Controlling
 from ._store.publish import Publishing
 from .errors import AnyQError
+from .settings import Retention
 
 logger = logging.getLogger("anyq.queue")
 
@@ -45,6 +48,7 @@ class Session:
         client: The connection that everybody shares.
         subscriber: Hears what is published.
         publisher: Adds jobs.
+        controller: Finds and changes single jobs.
         outages: Where trouble is told.
         patience: Meets outages for as long as producing does.
         farewell: Seconds that leaving may take to tidy up on the server.
@@ -55,6 +59,7 @@ class Session:
     client: Client
     subscriber: Subscriber
     publisher: Publisher
+    controller: Controller
     outages: Outages
     patience: Patience
     farewell: float = 1.0
@@ -92,6 +97,7 @@ async def open_session(
     relocates: bool,
     outage_timeout: float | None,
     max_length: int,
+    retention: Retention,
 ) -> AsyncGenerator[Session]:
     """Open a session; nothing is connected before it is used.
 
@@ -102,6 +108,7 @@ async def open_session(
         relocates: Whether the address must be asked for at every connect.
         outage_timeout: Seconds for which producing meets an outage; ``None`` for ever.
         max_length: Jobs that the stream may hold; 0 for any number.
+        retention: How long what is kept.
     """
     address = await locating.ask(locate)
     outages = Outages(f"queue {queue!r}")
@@ -116,7 +123,14 @@ async def open_session(
         patience = Patience("producing", outages, limit=outage_timeout)
         publisher = Publisher(queue=queue, publishing=publishing, patience=patience, max_length=max_length)
         tasks.start_soon(publisher.run, name=f"publisher of {queue}")
-        session = Session(address, client, subscriber, publisher, outages, patience)
+        controller = Controller(
+            keys=keys,
+            controlling=Controlling(client, keys, producer, retention),
+            publisher=publisher,
+            patience=Patience("asking about a job", outages, limit=outage_timeout),
+            subscriber=subscriber,
+        )
+        session = Session(address, client, subscriber, publisher, controller, outages, patience)
         try:
             yield session
         finally:

@@ -99,6 +99,10 @@ class JobFailed(AnyQError):
         self.traceback = traceback
 
 
+class JobCancelled(JobFailed):
+    """A job was cancelled; raised by whoever waits for its result, with ``reason`` ``cancelled``."""
+
+
 class Unrecoverable(AnyQError):
     """Raise it in a handler: the job is dead-lettered at once, whatever attempts it has left."""
 

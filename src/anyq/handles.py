@@ -1,4 +1,4 @@
-"""What the enqueuing side holds of a job: a handle, and through it the result.
+"""What the enqueuing side holds of a job: a handle, and through it the result, its status, and a say in its fate.
 
 Nobody polls: the script that ends a job publishes that it did, and the waiter is woken. A lost message costs seconds,
 not for ever.
@@ -7,6 +7,7 @@ not for ever.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import anyio
@@ -14,19 +15,22 @@ import msgpack
 
 from ._core.keys import Keys
 from ._core.notes import LogLine, Progress, unpack_line, unpack_progress
+from ._core.status import Cancellation, JobStatus
 from ._core.values import unpack
 from ._redis.client import Client
 from ._services.patience import Patience
 from ._store import notes, results
-from .errors import JobFailed, ResultsDisabled
-from .settings import Duration, optional_seconds
+from ._store.cancels import REASON
+from .errors import JobCancelled, JobFailed, ResultsDisabled
+from .settings import Duration, moment, optional_seconds, seconds
 
 if TYPE_CHECKING:
+    from ._services.controller import Controller
     from ._session import Session
     from .queue import Queue
 
-R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
+R_co = TypeVar("R_co", covariant=True)
 
 #: Seconds after which a waiter looks by itself, in case that a message was lost.
 _LOOK_AGAIN = 5.0
@@ -35,9 +39,12 @@ _LOOK_AGAIN = 5.0
 class JobHandle(Generic[R_co]):
     """A job that was enqueued.
 
+    Made by enqueuing, and by `Queue.job` from an id: what it says and does is about the job under that id, whoever
+    enqueued it.
+
     Attributes:
         id: The job's id.
-        name: The task's name.
+        name: The task's name; ``""`` when only the id is known.
         new: Whether this enqueue made the job; ``False`` when its caller-chosen id was taken: the job exists already.
     """
 
@@ -63,6 +70,7 @@ class JobHandle(Generic[R_co]):
 
         Raises:
             JobFailed: The job was given up; type, message and traceback are on the error.
+            JobCancelled: The job was cancelled.
             ResultsDisabled: Nobody asked to keep the result; raised at once, and it says what to set.
             TimeoutError: It did not end in time. The job goes on.
 
@@ -143,6 +151,114 @@ class JobHandle(Generic[R_co]):
                 with anyio.move_on_after(_LOOK_AGAIN):
                     await arrival.event.wait()
 
+    async def status(self) -> JobStatus:
+        """Ask how the job is.
+
+        Returns:
+            Its status at this moment. Of a job that ended without a result or a failure that somebody asked to keep,
+            nothing is known: `JobStatus.UNKNOWN`.
+
+        Raises:
+            RedisUnavailable: Redis was away for longer than the queue's ``outage_timeout``.
+            NotOpen: The queue is not open here.
+
+        A job that is delayed or was just enqueued is found at once; one that was handed back, retried or has an id of
+        your own is looked for in the whole backlog, a thousand jobs at a time. Safe to cancel.
+
+        Example:
+            >>> await handle.status()
+            <JobStatus.DELAYED: 'delayed'>
+        """
+        return await self._control(lambda controller: controller.status(self.id))
+
+    async def cancel(self, *, wait: bool = False, timeout: Duration | None = None) -> Cancellation:
+        """Cancel the job, wherever it is: delayed, queued, or running on any worker.
+
+        One that waits is taken away, and no worker ever gets it. One that a worker has is stopped: a coroutine is
+        cancelled at its next ``await``; a plain function in a thread cannot be interrupted, it sees
+        ``current_job().cancelled``. A run that returns all the same is done, one that raises counts as cancelled. A
+        cancelled job is not retried and is no dead letter; whoever waits for its result gets `JobCancelled`. An id of
+        your own is free again.
+
+        Args:
+            wait: Wait until a running job has really stopped.
+            timeout: Seconds to wait for that; ``None`` waits for as long as it takes.
+
+        Returns:
+            What it did.
+
+        Raises:
+            TimeoutError: It did not stop in time. It goes on being cancelled.
+            RedisUnavailable: Redis was away for longer than the queue's ``outage_timeout``.
+            NotOpen: The queue is not open here.
+
+        The request stays with the job: a worker that did not hear of it learns it within seconds, one that takes the
+        job over from a dead worker does not begin it. Cancelled itself, this may or may not have asked; asking again
+        does no harm.
+
+        Example:
+            >>> await handle.cancel(wait=True, timeout=10)
+            <Cancellation.STOPPED: 'stopped'>
+        """
+        limit = optional_seconds("timeout", timeout, zero=True)
+        if not wait:
+            done, _ = await self._control(lambda controller: controller.cancel(self.id))
+            return done
+        with anyio.fail_after(limit):
+            return await self._control(lambda controller: controller.cancel_and_wait(self.id))
+
+    async def reschedule(self, *, delay: Duration | None = None, at: datetime | None = None) -> bool:
+        """Let the job, which is delayed, wait for another time, by the server's clock.
+
+        Works for whatever made it wait: its own ``delay`` or ``at``, a retry's backoff, `RetryLater`, an unknown task.
+
+        Args:
+            delay: Seconds from now.
+            at: The moment, an aware ``datetime``; instead of ``delay``.
+
+        Returns:
+            Whether it was done; ``False`` when the job is not delayed (any more).
+
+        Raises:
+            ValueError, TypeError: Not exactly one of them was given, or it is wrong.
+            RedisUnavailable: Redis was away for longer than the queue's ``outage_timeout``.
+            NotOpen: The queue is not open here.
+
+        A reply that is lost is asked for again and has the same answer. Cancelled, it may or may not have been done.
+
+        Example:
+            >>> await handle.reschedule(delay=3600)
+            True
+        """
+        if (delay is None) is (at is None):
+            raise ValueError(f"give either delay or at, not {delay!r} and {at!r}")
+        delay_ms = None if delay is None else round(seconds("delay", delay) * 1000)
+        due_ms = None if at is None else moment("at", at)
+        return await self._control(
+            lambda controller: controller.reschedule(self.id, delay_ms=delay_ms, due_ms=due_ms)
+        )
+
+    async def run_now(self) -> bool:
+        """Let the job, which is delayed, be due at once.
+
+        Returns:
+            Whether it was done; ``False`` when the job is not delayed (any more).
+
+        Raises:
+            Exception: As `reschedule` does.
+
+        Example:
+            >>> await handle.run_now()
+            True
+        """
+        return await self.reschedule(delay=0)
+
+    async def _control(self, what: Callable[[Controller], Awaitable[T]]) -> T:
+        while True:  # whoever opened the queue may leave it: go on with the next one
+            session = self._queue.session
+            with session.until_left():
+                return await what(session.controller)
+
     def __repr__(self) -> str:
         return f"<JobHandle {self.id} of {self.name!r}{'' if self.new else ', taken before'}>"
 
@@ -165,7 +281,8 @@ class _Arrival:
 
 def _failed(job_id: str, failure: bytes) -> JobFailed:
     fields: Any = msgpack.unpackb(failure)
-    return JobFailed(
+    kind = JobCancelled if fields.get("reason") == REASON else JobFailed
+    return kind(
         job_id,
         reason=str(fields.get("reason", "")),
         type=str(fields.get("type", "")),

@@ -408,10 +408,10 @@ class Queue:
         return await self.add(_task_name(name), payloads, options, keeps=keeps)
 
     def job(self, id: str) -> JobHandle[Any]:
-        """Give a handle on a job by its id, to wait for its result; nothing is asked of Redis.
+        """Give a handle on a job by its id: to ask how it is, to wait for it, to cancel it; nothing is asked of Redis.
 
         Example:
-            >>> await queue.job("welcome:ada").result(timeout=5)
+            >>> await queue.job("welcome:ada").cancel()
         """
         return JobHandle(self, _name("id", id), "", keeps=None)
 
@@ -612,6 +612,7 @@ class Queue:
             relocates=self._embedded,
             outage_timeout=self._outage_timeout,
             max_length=self.max_length or 0,
+            retention=self.retention,
         )
         session = await context.__aenter__()
         entered: list[_Entered] | None = self._entered.get(None)

@@ -18,6 +18,7 @@ class Statistics:
         failed: Runs that raised or timed out.
         retried: Jobs that were put off, by a failure or `RetryLater`.
         dead: Jobs given up.
+        cancelled: Jobs ended because somebody cancelled them.
         released: Jobs handed back.
         lost: Jobs that were taken over by another worker while held here.
         late: Outcomes that found their job settled already.
@@ -36,6 +37,7 @@ class Statistics:
     failed: int
     retried: int
     dead: int
+    cancelled: int
     released: int
     lost: int
     late: int

@@ -64,6 +64,8 @@ def test_all_keys_of_a_queue_share_one_hash_tag(queue: str) -> None:
         keys.events,
         keys.promoter_lock,
         keys.due,
+        keys.cancels,
+        keys.cancelling,
         keys.result("j"),
         keys.failure("j"),
         keys.finished("j"),

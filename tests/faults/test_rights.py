@@ -13,7 +13,7 @@ from tests.faults.conftest import AT_ONCE, View, until
 from tests.support.limits import lasting_at_most
 from tests.support.servers import Server
 
-from anyq import Every, Queue, Unrecoverable, Worker, current_job
+from anyq import Cancellation, Every, Queue, Unrecoverable, Worker, current_job
 from anyq._core.codec import encode
 from anyq.errors import ConfigurationError, WorkerCrashed
 
@@ -42,6 +42,9 @@ WORKER = (
 #: What who mends dead letters needs.
 OPERATOR = f"{EVERYBODY} +eval +evalsha +xlen +xrange +xrevrange +xadd +xdel +get +set +del +time"
 
+#: What a producer needs who asks how jobs are, cancels them, or lets them wait for another time.
+CONTROLLER = f"{PRODUCER} +xrange +xpending +xdel +zrem +zscan +pttl +pexpire +hkeys +hset"
+
 KEYS = "~{anyq:* &{anyq:*"
 
 
@@ -69,6 +72,7 @@ def guarded(start_server: Callable[..., Server]) -> Server:
         "producer": PRODUCER,
         "pauser": PAUSER,
         "operator": OPERATOR,
+        "controller": CONTROLLER,
     }
     for name, rights in rights_of.items():
         grant(server, name, rights)
@@ -80,9 +84,10 @@ def grant(server: Server, name: str, rights: str) -> None:
 
 
 async def test_the_documented_rights_are_enough_for_everything(guarded: Server) -> None:
-    queue, producing = (
+    queue, producing, controlling = (
         Queue("work", url_of(guarded, "worker")),
         Queue("work", url_of(guarded, "producer"), max_length=100),
+        Queue("work", url_of(guarded, "controller")),
     )
     view = View(guarded, queue)
     began = anyio.Event()
@@ -100,7 +105,12 @@ async def test_the_documented_rights_are_enough_for_everything(guarded: Server) 
             await anyio.sleep_forever()
         return how
 
-    async with producing:
+    async with producing, controlling:
+        queued = await producing.enqueue("hand", {"how": "done"})
+        assert await controlling.job(queued.id).cancel() is Cancellation.CANCELLED
+        later = await producing.enqueue("hand", {"how": "done"}, delay=60)
+        assert await controlling.job(later.id).reschedule(delay=50)
+        assert await controlling.job(later.id).cancel() is Cancellation.CANCELLED
         await producing.enqueue("hand", {"how": "done"})
         view.ask("XGROUP", "CREATE", queue.keys.stream, "default", "0")
         view.ask("XREADGROUP", "GROUP", "default", "anyq-gone", "COUNT", 1, "STREAMS", queue.keys.stream, ">")
@@ -111,6 +121,10 @@ async def test_the_documented_rights_are_enough_for_everything(guarded: Server) 
                 await producing.enqueue("hand", {"how": how})
             await began.wait()
             await until(lambda: worker.statistics().done == 2 and worker.statistics().dead == 2)
+            began = anyio.Event()
+            running = await producing.enqueue("hand", {"how": "cut"})
+            await began.wait()
+            assert await controlling.job(running.id).cancel(wait=True) is Cancellation.STOPPED
             assert worker.health().ok
             async with Queue("work", url_of(guarded, "pauser")) as pausing:
                 await pausing.pause()

@@ -15,12 +15,13 @@ from anyq._core.keys import CHASQUI, Keys
 from anyq._core.schedules import Every, Firing, Spec
 from anyq._redis.client import Client
 from anyq._redis.scripts import Script
-from anyq._store import dead_letters, events, inspect, pauses, scripts
+from anyq._store import cancels, dead_letters, events, inspect, pauses, scripts
 from anyq._store.belongings import Belonging
+from anyq._store.control import Batch, Delayed, Lying
 from anyq._store.dead_letters import Mending, Range
 from anyq._store.notes import Note, Noting
 from anyq._store.schedules import Run
-from anyq._store.settle import Kept, Letter
+from anyq._store.settle import Cut, Kept, Letter
 
 pytestmark = pytest.mark.anyio
 
@@ -81,6 +82,7 @@ async def do_everything(client: Client, keys: Keys) -> None:
     assert await foreign.take(2)
     assert await hands.leasing.sweep(0.0) > 0
     await use_schedules(hands)
+    await control_everything(client, keys, table, hands)
     await events.append(client, keys, [(b"e", b"active", b"id", "x")], 100)
     await hands.consuming.ensure_group()
     for task in (None, "task"):
@@ -143,6 +145,30 @@ async def mend(client: Client, keys: Keys) -> None:
     await client.call("XADD", keys.dead_letters, "*", "d", "")
     await client.call("XTRIM", keys.dead_letters, "MAXLEN", 0)
     assert await dead_letters.newest(client, keys) is None
+
+
+async def control_everything(client: Client, keys: Keys, table: Table, hands: Hands) -> None:
+    """Each verb on a single job."""
+    control = table.controlling()
+    for entry in await hands.take():
+        await hands.settling.ack(entry.lane, [entry.id])
+    await table.add("held", "queued")
+    (held,) = await hands.take(1)
+    assert (await control.look("nobody"))[0] is None
+    await client.call("SET", keys.taken_id("later"), "1")
+    await table.producer().schedule(1, 1, [addition("later", delay_ms=60_000)], 100)
+    found, _ = await control.look("later")
+    assert isinstance(found, Delayed)
+    assert await control.scan("later", b"0") == found
+    assert await control.reschedule(Batch(1, 1), "later", found, delay_ms=50_000, due_ms=None)
+    assert await control.withdraw(Batch(2, 2), "later", found)
+    for number, (id, reply) in enumerate({"held": 2, "queued": 1}.items(), 3):
+        lying = await control.seek(id, keys.stream, b"-", b"+")
+        assert isinstance(lying, Lying)
+        assert await control.cancel(Batch(number, number), id, lying) == reply
+    assert await cancels.read(client, keys, ["held"]) == {"held"}
+    assert await hands.settling.end_cancelled(held.lane, [Cut(held.id, "held", b"why")]) == [1]
+    await cancels.overtaken(client, keys, ["nobody"])
 
 
 @pytest.mark.parametrize("prefix", ["anyq", CHASQUI])

@@ -14,7 +14,7 @@ from anyq._core.keys import GROUP, Keys
 from anyq._redis.client import Client
 from anyq._services.patience import Outages, Patience, configuration_error, passes, reply_code
 from anyq._store.publish import Publishing
-from anyq._store.settle import Kept, Letter
+from anyq._store.settle import Cut, Kept, Letter
 from anyq.errors import ConfigurationError, RedisUnavailable
 
 pytestmark = pytest.mark.anyio
@@ -27,6 +27,9 @@ NEED_THE_GROUP: dict[str, Verb] = {
     "complete": lambda hands: hands.settling.complete(hands.keys.stream, [Kept(b"1-1", "a", b"x", 60.0)]),
     "retry": lambda hands: hands.settling.retry(hands.keys.stream, [(b"1-1", 1, member("a"))]),
     "bury": lambda hands: hands.settling.bury(hands.keys.stream, [Letter(b"1-1", ["d", b""])]),
+    "end cancelled": lambda hands: hands.settling.end_cancelled(
+        hands.keys.stream, [Cut(b"1-1", "a", b"why")]
+    ),
     "hand back": lambda hands: hands.settling.hand_back(hands.keys.stream, [b"1-1"]),
     "renew": lambda hands: hands.leasing.renew(hands.keys.stream, [b"1-1"]),
     "silent": lambda hands: hands.leasing.silent(),

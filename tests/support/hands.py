@@ -16,11 +16,13 @@ from anyq._core.job import NO_EXTRAS, Extras
 from anyq._core.keys import GROUP, Keys
 from anyq._redis.client import Client
 from anyq._store.consume import Consuming
+from anyq._store.control import Controlling
 from anyq._store.leases import Leasing
 from anyq._store.promote import Promoting
 from anyq._store.publish import Addition, Publishing
 from anyq._store.schedules import Scheduling
 from anyq._store.settle import Settling
+from anyq.settings import Retention
 
 Fields = dict[bytes, bytes]
 
@@ -109,6 +111,11 @@ class Table:
         """A producer of its own."""
         self._producers += 1
         return Publishing(self.client, self.keys, b"producer-%d" % self._producers)
+
+    def controlling(self) -> Controlling:
+        """Somebody who looks for single jobs and changes them; its batches are numbered by the test."""
+        self._producers += 1
+        return Controlling(self.client, self.keys, b"producer-%d" % self._producers, Retention())
 
     async def hands(self, name: bytes, *, alive: bool = True, **options: Any) -> Hands:
         """A consumer in the group."""

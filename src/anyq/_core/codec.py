@@ -28,6 +28,7 @@ __all__ = [
     "envelope_id",
     "headers",
     "member_id",
+    "packed_id",
     "read_override",
     "recode",
     "split_member",
@@ -99,6 +100,11 @@ def delayed_member(name: str, envelope: bytes) -> bytes:
     """Write a job as a member of the delayed set."""
     encoded = name.encode()
     return len(encoded).to_bytes(4, "little") + encoded + envelope
+
+
+def packed_id(job_id: str) -> bytes:
+    """Write an id as it begins every envelope of its job, behind the envelope's first byte."""
+    return _pack(job_id)
 
 
 def split_member(member: bytes) -> tuple[bytes, bytes]:

@@ -20,6 +20,16 @@ def _encode(value: int, pairs: int) -> str:
     return "".join(_PAIRS[(value >> (10 * place)) & 1023] for place in reversed(range(pairs)))
 
 
+def made_at(job_id: str) -> int | None:
+    """Read from an id the epoch millisecond when it was made, or give ``None``: it is no ULID."""
+    if len(job_id) != 26 or not set(job_id) <= set(_ALPHABET) or job_id[0] > "7":
+        return None
+    milliseconds = 0
+    for letter in job_id[:10]:
+        milliseconds = milliseconds * 32 + _ALPHABET.index(letter)
+    return milliseconds
+
+
 class IdMaker:
     """Makes ids.
 

@@ -86,7 +86,7 @@ class Job:
         payload: The arguments by name, decoded when the run begins.
         recorded: Whether its end changes more in Redis than its entry (a result that is kept, keys that end with it):
             then a script ends it. Known once a task was found for it.
-        cut: Why the run was cut short: ``timeout``, ``shutdown`` or ``lost``; or, before it began,
+        cut: Why the run was cut short: ``timeout``, ``shutdown``, ``cancelled`` or ``lost``; or, before it began,
             ``put off`` or ``paused``.
     """
 
@@ -131,10 +131,10 @@ class Job:
 
     @property
     def cancelled(self) -> bool:
-        """Whether this run was asked to stop: its timeout passed, the worker stops, or another worker has the job.
+        """Whether this run was asked to stop.
 
-        A coroutine need not look, it is cancelled. A plain function in a thread cannot be: it looks here, and leaves
-        early.
+        Its timeout passed, somebody cancelled the job, the worker stops, or another worker has the job. A coroutine
+        need not look, it is cancelled. A plain function in a thread cannot be: it looks here, and leaves early.
         """
         return self.cut is not None or (self.overdue is not None and self.overdue())
 

@@ -44,6 +44,9 @@ class Keys:
         declared_schedules: Marks that declared schedules were written: a flush takes it along.
         scheduler_lock: Who starts the runs of schedules on time.
         schedules_changed: Pub/sub channel: a schedule was planned anew.
+        cancels: Sorted set of the ids of jobs in workers' hands that are to be cancelled, scored with the millisecond
+            when the request runs out; renewed by who has the job, and gone with it.
+        cancelling: Pub/sub channel: the job with this id is to be cancelled.
         lanes: The streams that workers read, in the order in which they read them.
     """
 
@@ -68,6 +71,8 @@ class Keys:
     declared_schedules: bytes
     scheduler_lock: bytes
     schedules_changed: bytes
+    cancels: bytes
+    cancelling: bytes
     lanes: tuple[bytes, ...]
     _tag: bytes = attrs.field(repr=False)
 
@@ -98,6 +103,8 @@ class Keys:
             declared_schedules=tag + b"repeat:declared",
             scheduler_lock=tag + b"scheduler:lock",
             schedules_changed=tag + b"repeat:changed",
+            cancels=tag + b"cancels",
+            cancelling=tag + b"cancelling",
             lanes=(stream,) if returned == stream else (returned, stream),
             tag=tag,
         )

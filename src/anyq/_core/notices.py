@@ -19,6 +19,7 @@ COMPLETED: Final = b"completed"
 FAILED: Final = b"failed"
 RETRY_SCHEDULED: Final = b"retry-scheduled"
 DEAD: Final = b"dlq"
+CANCELLED: Final = b"cancelled"
 WAITING: Final = b"waiting"
 PROGRESS: Final = b"progress"
 DRAINED: Final = b"drained"
@@ -73,6 +74,11 @@ def retry_scheduled(retry: Retry, now_ms: int) -> Notice:
 def dead(job_id: str, name: str, attempt: int, reason: str, now_ms: int) -> Notice:
     """A job was given up; without an id when its bytes were no job."""
     return _of(DEAD, job_id, name, now_ms, b"attempt", attempt, b"reason", reason)
+
+
+def cancelled(job: Job, now_ms: int) -> Notice:
+    """A job was cancelled, and has ended."""
+    return _of(CANCELLED, job.id, job.name, now_ms, b"attempt", job.attempt)
 
 
 def progress(job: Job, current: float, total: float | None, message: str, now_ms: int) -> Notice:

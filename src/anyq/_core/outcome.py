@@ -224,6 +224,27 @@ class Aside:
         return self.job.entry
 
 
+@attrs.frozen
+class Cancelled:
+    """Somebody cancelled the job: end it. It was not begun, or was cut short.
+
+    Attributes:
+        job: The job.
+    """
+
+    job: Job
+
+    @property
+    def lane(self) -> bytes:
+        """The stream of its entry."""
+        return self.job.lane
+
+    @property
+    def entry(self) -> bytes:
+        """Its entry id."""
+        return self.job.entry
+
+
 def given_up(job: Job, attempts: int) -> Dead | None:
     """Decide, before a run, whether the job has any run left.
 

@@ -32,7 +32,7 @@ class AckFlusher(Relocator[Done]):
         plain = [done for done in group if done.result is None]
         if plain:
             entries = [done.job.entry for done in plain]
-            self._confirm(lane, plain, await self.patience(lambda: self.settling.ack(lane, entries)))
+            await self._confirmed(lane, plain, await self.patience(lambda: self.settling.ack(lane, entries)))
         if len(plain) < len(group):
             recorded = [done for done in group if done.result is not None]
             await self.journal.flush([done.job for done in recorded])
@@ -48,7 +48,14 @@ class AckFlusher(Relocator[Done]):
                     for done in part
                 ]
                 reply = await self.patience(lambda: self.settling.complete(lane, results))  # noqa: B023
-                self._confirm(lane, part, reply)
+                await self._confirmed(lane, part, reply)
+
+    async def _confirmed(self, lane: bytes, group: Sequence[Done], reply: Sequence[int]) -> None:
+        self._confirm(lane, group, reply)
+        if self.cancels.asked:
+            await self.cancels.ended(
+                done.job for done, answer in zip(group, reply, strict=True) if answer == 1
+            )
 
     def _confirm(self, lane: bytes, group: Sequence[Done], reply: Sequence[int]) -> None:
         held = self.ledger.lanes[lane]

@@ -28,6 +28,8 @@ from ..metrics.sink import Sink
 from ..settings import Limits, Retention
 from .acks import AckFlusher
 from .asides import AsideRelocator
+from .cancelled import CancelRelocator
+from .cancels import Cancels
 from .channels import Bulletin, Jobs, Outcomes
 from .clock import ServerClock
 from .counts import Counts
@@ -152,11 +154,16 @@ class Branch:
         self._reconciling = Reconciling(
             queue=queue, consuming=self._asking, settling=settling, ledger=self.ledger
         )
+        self._cancels = Cancels(
+            queue=queue, keys=keys, client=client, subscriber=subscriber, patience=patience("cancels"),
+            ledger=self.ledger, cut=runners.cancel,
+        )  # fmt: skip
         self.reader = Reader(
             queue=queue, consuming=Consuming(reading, keys, consumer), reconciling=self._reconciling, client=reading,
             patience=patience("reader"), ledger=self.ledger, room=room, jobs=jobs, outcomes=self.outcomes,
             home=self.home, bulletin=self.bulletin, largest=plan.limits.payload, safe=lambda: heartbeat.fresh,
             gate=self.gate,
+            cancels=self._cancels,
         )  # fmt: skip
         self._lease_keeper = LeaseKeeper(
             queue=queue, leasing=self._leasing, patience=patience("lease keeper"), ledger=self.ledger,
@@ -176,6 +183,7 @@ class Branch:
             "promoter": self._promoter.run,
             "watch": self._watch.run,
             "journal": journal.run,
+            "cancels": self._cancels.run,
         }
         self._scheduler: Scheduler | None = None
         if plan.schedules is not None:
@@ -200,7 +208,7 @@ class Branch:
             queue=queue, worker=consumer.decode(), settling=settling, patience=patience, ledger=self.ledger,
             owned=lambda job: belongings(keys, job.id, job.extras, plan.retention, noted=job.notes is not None),
             journal=journal,
-            bulletin=self.bulletin, counts=counts,
+            bulletin=self.bulletin, counts=counts, cancels=self._cancels,
         )  # fmt: skip
         relocators: tuple[Relocator[Any], ...] = (
             AckFlusher(desk, self.outcomes.acks),
@@ -208,6 +216,7 @@ class Branch:
             DeadLetterRelocator(desk, self.outcomes.dead),
             ReleaseRelocator(desk, self.outcomes.releases),
             AsideRelocator(desk, self.outcomes.asides, self._watch.wake),
+            CancelRelocator(desk, self.outcomes.cancelled),
         )
         self.relocators: dict[str, Service] = {relocator.service: relocator.run for relocator in relocators}
 
@@ -220,9 +229,13 @@ class Branch:
             home.fallback = prepare(home.fallback)
 
     async def prepare(self) -> None:
-        """Make sure of the group, and ask for the time; raises what waiting cannot mend."""
+        """Make sure of the group, ask for the time, and know what is cancelled before anything is read.
+
+        Raises what waiting cannot mend.
+        """
         await self._asking.ensure_group()
         await self._clock.ask(self._leasing.server_ms)
+        await self._cancels.begin()
 
     def stop_watching(self) -> None:
         """Take nothing over any more, and go on renewing."""

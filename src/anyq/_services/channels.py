@@ -16,7 +16,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from .._core.entry import Spoiled
 from .._core.job import Job
 from .._core.notices import Notice
-from .._core.outcome import Aside, Dead, Done, Released, Retry
+from .._core.outcome import Aside, Cancelled, Dead, Done, Released, Retry
 from ..metrics.sink import Observation
 
 T = TypeVar("T")
@@ -90,7 +90,7 @@ class Channel(Generic[T]):
 class Outcomes:
     """Where the ends of one queue's jobs go."""
 
-    __slots__ = ("acks", "asides", "dead", "releases", "retries")
+    __slots__ = ("acks", "asides", "cancelled", "dead", "releases", "retries")
 
     def __init__(self) -> None:
         self.acks: Channel[Done] = Channel()
@@ -98,15 +98,20 @@ class Outcomes:
         self.dead: Channel[Dead | Spoiled] = Channel()
         self.releases: Channel[Released] = Channel()
         self.asides: Channel[Aside] = Channel()
+        self.cancelled: Channel[Cancelled] = Channel()
+
+    @property
+    def _all(self) -> tuple[Channel[Any], ...]:
+        return (self.acks, self.retries, self.dead, self.releases, self.asides, self.cancelled)
 
     def end(self) -> None:
         """Nothing more will come: whoever receives finishes what is left, and ends."""
-        for channel in (self.acks, self.retries, self.dead, self.releases, self.asides):
+        for channel in self._all:
             channel.send.close()
 
     def close(self) -> None:
         """Close all ends."""
-        for channel in (self.acks, self.retries, self.dead, self.releases, self.asides):
+        for channel in self._all:
             channel.close()
 
 

@@ -15,6 +15,7 @@ class Counts:
         failed: Runs that raised.
         retried: Jobs that will come back, after a failure or `RetryLater`.
         dead: Jobs given up.
+        cancelled: Jobs that ended because somebody cancelled them.
         released: Jobs handed back.
         lost: Jobs that another worker has now.
         late: Finished jobs that had been settled already: by a repeated ack, or by a worker that took them over.
@@ -27,6 +28,7 @@ class Counts:
     failed: int = 0
     retried: int = 0
     dead: int = 0
+    cancelled: int = 0
     released: int = 0
     lost: int = 0
     late: int = 0

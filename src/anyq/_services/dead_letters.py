@@ -37,6 +37,12 @@ class DeadLetterRelocator(Relocator[Dead | Spoiled]):
         for outcome, answer in zip(group, reply, strict=True):
             self.ledger.settled(lane, outcome.entry)
             self._settled(outcome, moved=answer == 1)
+        if self.cancels.asked:
+            await self.cancels.ended(
+                outcome.job
+                for outcome, answer in zip(group, reply, strict=True)
+                if answer == 1 and isinstance(outcome, Dead)
+            )
         if trimmed:
             logger.warning("%s: %d of the oldest dead letters were trimmed", self.queue, trimmed)
 

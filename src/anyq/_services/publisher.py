@@ -8,13 +8,16 @@ adds nothing.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import TypeVar
 
 import anyio
 
 from .._store.publish import Addition, Answer, Full, Publishing
 from ..errors import ConnectionLost, QueueFull
 from .patience import Patience
+
+T = TypeVar("T")
 
 #: Jobs in one script, and their bytes: a bounded time in which the server serves nobody else.
 _LARGEST_BATCH = 1000
@@ -93,6 +96,20 @@ class Publisher:
         if ticket.error is not None:
             raise ticket.error
         return [ticket.answer]
+
+    async def once(self, verb: Callable[[int, int], Awaitable[T]]) -> T:
+        """Send a change of one job until it is answered, under a number of its own and the lowest not yet answered.
+
+        Raises:
+            RedisUnavailable: Redis was away for longer than the patience.
+        """
+        self._batch = number = self._batch + 1
+        self._unanswered[number] = None
+        try:
+            return await self._patience(lambda: verb(number, next(iter(self._unanswered))))
+        finally:
+            del self._unanswered[number]
+            self._answered.set()
 
     async def run(self) -> None:
         """Send what gathers, until cancelled."""

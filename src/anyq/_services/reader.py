@@ -18,6 +18,7 @@ from .._redis.client import Client
 from .._store.consume import Consuming
 from ..errors import ReplyTimeout
 from ..metrics.sink import ReaderBatch
+from .cancels import Cancels
 from .channels import Bulletin, Jobs, Outcomes
 from .clock import wall_ms
 from .gate import Gate
@@ -59,6 +60,7 @@ class Reader:
         outcomes: Where entries go that can never become a job; jobs carry it along.
         bulletin: Where it says what happened.
         largest: The largest envelope in bytes.
+        cancels: What is to be cancelled, and so is not handed on.
         safe: Tells whether the heartbeat is well: a worker that may look dead takes nothing.
         gate: Turns away what is paused.
     """
@@ -80,6 +82,7 @@ class Reader:
         largest: int,
         safe: Callable[[], bool],
         gate: Gate,
+        cancels: Cancels,
     ) -> None:
         self._queue = queue
         self._consuming = consuming
@@ -95,6 +98,7 @@ class Reader:
         self._largest = largest
         self._safe = safe
         self._gate = gate
+        self._cancels = cancels
         self._stopping = False
         self._blocked = False
         self._scope = anyio.CancelScope()
@@ -188,6 +192,8 @@ class Reader:
                     if gate.closed and gate.turns_away(job):
                         continue
                     jobs.append(job)
+        if self._cancels.asked:
+            jobs = self._cancels.refuse(jobs)
         if jobs:
             self._room.buffered += len(jobs)
             self._jobs.send_nowait(jobs)

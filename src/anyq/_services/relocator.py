@@ -17,6 +17,7 @@ from .._core.job import Job
 from .._store.belongings import Belonging
 from .._store.settle import Settling
 from .batches import batches
+from .cancels import Cancels
 from .channels import Bulletin, Channel
 from .counts import Counts
 from .journal import Journal
@@ -53,6 +54,7 @@ class Desk:
         ledger: Where held entries are struck out once Redis has confirmed.
         bulletin: Where it is said what happened.
         counts: The worker's numbers.
+        cancels: What is to be cancelled.
     """
 
     queue: str
@@ -64,6 +66,7 @@ class Desk:
     ledger: Ledger
     bulletin: Bulletin
     counts: Counts
+    cancels: Cancels
 
 
 class Relocator(ABC, Generic[E]):
@@ -93,6 +96,7 @@ class Relocator(ABC, Generic[E]):
         self.ledger = desk.ledger
         self.bulletin = desk.bulletin
         self.counts = desk.counts
+        self.cancels = desk.cancels
         self._arriving = arriving
 
     async def run(self) -> None:

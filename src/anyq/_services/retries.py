@@ -8,8 +8,10 @@ import attrs
 
 from .._core import notices
 from .._core.codec import delayed_member, recode
-from .._core.outcome import Retry
+from .._core.outcome import Cancelled, Retry
+from .._store.settle import CANCELLED
 from ..metrics.sink import RetryScheduled
+from .cancelled import end_cancelled
 from .clock import wall_ms
 from .relocator import Relocator
 
@@ -26,6 +28,9 @@ class RetryRelocator(Relocator[Retry]):
         moves = [(retry.entry, round(retry.delay * 1000), _member(retry)) for retry in group]
         reply = await self.patience(lambda: self.settling.retry(lane, moves))
         for retry, answer in zip(group, reply, strict=True):
+            if answer == CANCELLED:  # it will not come back
+                await end_cancelled(self, lane, [Cancelled(retry.job)])
+                continue
             self.ledger.settled(lane, retry.entry)
             self._settled(retry, moved=answer == 1)
 

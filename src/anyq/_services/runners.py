@@ -28,6 +28,7 @@ from .._core.job import NO_EXTRAS, Job
 from .._core.outcome import (
     BAD_PAYLOAD,
     BAD_RESULT,
+    Cancelled,
     Dead,
     Done,
     Error,
@@ -169,6 +170,14 @@ class Runners:
         for runner in self.runners:
             if runner.job is job:
                 self._cut(runner, "lost")
+
+    def cancel(self, job: Job) -> bool:
+        """Cut a job short that somebody cancelled, if it is at work; tell whether it is."""
+        for runner in self.runners:
+            if runner.job is job:
+                self._cut(runner, "cancelled")
+                return True
+        return False
 
     def _cut(self, runner: Runner, reason: str) -> None:
         assert runner.job is not None
@@ -460,6 +469,10 @@ class Runners:
             self._failed(
                 job, task, home, TimedOut(f"the run took longer than its timeout of {timeout:g} s"), began
             )
+            return
+        if job.cut == "cancelled":
+            home.outcomes.cancelled.put(Cancelled(job))
+            self._observe(job, home, "cancelled", time.monotonic() - began)
             return
         if job.cut != "lost":
             home.outcomes.releases.put(Released(job))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import attrs
 from redis.exceptions import ResponseError
@@ -14,6 +15,12 @@ from .._redis.replies import error_code
 from .._redis.scripts import Script
 from . import scripts
 from .belongings import Belonging, as_words
+from .cancels import kept_ms
+
+#: The reply of `Settling.retry` for a job that is not to come back, and of `Settling.end_cancelled` for one that is not
+#: to end: nothing was done.
+CANCELLED: Final = 2
+NOT_ASKED: Final = 2
 
 
 @attrs.frozen
@@ -52,6 +59,25 @@ class Letter:
     fields: Sequence[bytes | str]
     job_id: str = ""
     failure: bytes = b""
+    ttl: float = 0.0
+    owned: Sequence[Belonging] = ()
+
+
+@attrs.frozen
+class Cut:
+    """A job to be ended because somebody cancelled it.
+
+    Attributes:
+        entry: Its entry id.
+        job_id: Its id.
+        failure: What to tell whoever asks for the result, encoded.
+        ttl: Seconds for which its result would have been kept; 0 for none.
+        owned: What ends with it.
+    """
+
+    entry: bytes
+    job_id: str
+    failure: bytes
     ttl: float = 0.0
     owned: Sequence[Belonging] = ()
 
@@ -106,12 +132,17 @@ class Settling:
         return await self._run(scripts.COMPLETE, keys, args)
 
     async def retry(self, lane: bytes, moves: Sequence[tuple[bytes, int, bytes]]) -> list[int]:
-        """Move jobs to the delayed set: (entry, milliseconds from now, member); 1 per entry that was still ours."""
-        keys = [lane, self._keys.delayed]
+        """Move jobs to the delayed set: (entry, milliseconds from now, member).
+
+        Returns:
+            Per entry 1: it was still ours, and is moved; `CANCELLED`: it is, and somebody cancelled its job meanwhile.
+        """
+        keys = [lane, self._keys.delayed, self._keys.cancels]
         args: list[Argument] = [GROUP, self._consumer, self._keys.due]
-        for move in moves:
-            keys.append(self._keys.delayed_member(member_id(move[2]) or ""))
-            args += move
+        for entry, delay_ms, member in moves:
+            job_id = member_id(member) or ""
+            keys.append(self._keys.delayed_member(job_id))
+            args += entry, delay_ms, member, job_id
         return await self._run(scripts.RETRY, keys, args)
 
     async def bury(self, lane: bytes, letters: Sequence[Letter]) -> tuple[list[int], int]:
@@ -127,6 +158,21 @@ class Settling:
             args += len(letter.fields), *letter.fields, *words
         *moved, trimmed = await self._run(scripts.BURY, keys, args)
         return moved, trimmed
+
+    async def end_cancelled(self, lane: bytes, jobs: Sequence[Cut]) -> list[int]:
+        """End jobs that somebody cancelled: as `Cut` says.
+
+        Returns:
+            Per entry 1: it was still ours, and is ended; `NOT_ASKED`: it is, but nobody asks for it any more.
+        """
+        keys = [lane, self._keys.cancels]
+        args: list[Argument] = [GROUP, self._consumer]
+        for job in jobs:
+            owned, words = as_words(job.owned)
+            keys += self._keys.failure(job.job_id), *owned
+            args += job.entry, job.job_id, job.failure, kept_ms(job.ttl), self._keys.finished(job.job_id)
+            args += words
+        return await self._run(scripts.END_CANCELLED, keys, args)
 
     async def hand_back(self, lane: bytes, entries: Sequence[bytes]) -> list[int]:
         """Hand entries back unstarted; 1 per entry that was still ours."""

@@ -62,14 +62,14 @@ class JobOutcome:
     Attributes:
         queue: The queue's name.
         task: The task's name.
-        outcome: ``done``, ``failed`` (retried or dead) or ``released`` (handed back).
+        outcome: ``done``, ``failed`` (retried or dead), ``cancelled`` (while it ran) or ``released`` (handed back).
         attempt: Which run it was, counted from 1.
         duration_us: How long it took, in microseconds.
     """
 
     queue: str
     task: str
-    outcome: Literal["done", "failed", "released"]
+    outcome: Literal["done", "failed", "cancelled", "released"]
     attempt: int
     duration_us: int
 
