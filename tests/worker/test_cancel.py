@@ -242,6 +242,7 @@ async def test_a_thread_sees_it_and_its_end_decides(opened: Queue, ends: str) ->
     async with closing(let_go), working(opened) as worker:
         handle = await stubborn.enqueue()
         await status(handle, JobStatus.RUNNING)
+        assert await handle.cancel() is Cancellation.CANCELLING
         with pytest.raises(TimeoutError):
             await handle.cancel(wait=True, timeout=0.05)
         await until(lambda: worker.health().stuck == (handle.id,))
