@@ -168,8 +168,9 @@ class Patience:
                         raise
                     began = anyio.current_time() if began is None else began
                     if self._limit is not None and anyio.current_time() - began >= self._limit:
+                        time = f" for {self._limit:g} s" if self._limit else ""
                         raise RedisUnavailable(
-                            f"Redis did not take it for {self._limit:g} s ({self.service}): {error}"
+                            f"Redis did not take it{time} ({self.service}): {error}"
                         ) from error
                     self._outages.trouble(call, self.service, error)
                     # A group that vanished is made again at once; one that goes on vanishing is met with the pause.

@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import click
 
+from .dead_letters import dlq
 from .demo import demo
 from .worker import worker
 
@@ -34,4 +35,5 @@ def anyq() -> None:
 
 
 anyq.add_command(demo)
+anyq.add_command(dlq)
 anyq.add_command(worker)

@@ -1,0 +1,70 @@
+"""Which queue a command is about, said without importing the program that has its tasks.
+
+Rule: what the network refuses is one sentence on stderr and exit code 1, never a traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import click
+from redis.exceptions import RedisError
+
+from ..errors import AnyQError
+from ..queue import Queue
+from .endings import CRASHED, leave
+from .loops import run
+from .shown import clean
+
+T = TypeVar("T")
+Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
+
+#: Seconds for which a command goes on when the server is away: it says so at the first failure (the connection itself
+#: tries for some seconds before).
+_PATIENCE = 0.0
+
+
+def queue_options(command: Command) -> Command:
+    """Give a command the options that say which queue it is about."""
+    command = click.option(
+        "--prefix",
+        envvar="ANYQ_PREFIX",
+        default="anyq",
+        help='What its keys begin with ("chasqui": chasquimq\'s).',
+    )(command)
+    command = click.option(
+        "--url",
+        envvar="ANYQ_URL",
+        help="Where Redis is.  [default: redis://localhost:6379/0]",
+        show_default=False,
+    )(command)
+    return click.option("--queue", "-q", envvar="ANYQ_QUEUE", required=True, help="The queue's name.")(
+        command
+    )
+
+
+def queue_of(queue: str, url: str | None, prefix: str) -> Queue:
+    """Make the queue that the options name.
+
+    Raises:
+        click.BadParameter: One of them is wrong.
+    """
+    try:
+        return Queue(queue, url, prefix=prefix, outage_timeout=_PATIENCE)
+    except (ValueError, TypeError) as error:
+        raise click.UsageError(clean(str(error), 1000)) from None
+
+
+def ask(queue: Queue, work: Callable[[], Awaitable[T]]) -> T:
+    """Open the queue, do the work, and give what it came to; or say what is wrong, and end."""
+
+    async def main() -> T:
+        async with queue:
+            return await work()
+
+    try:
+        return run(main, "asyncio")
+    except (AnyQError, RedisError, OSError) as error:
+        click.echo(f"anyq: {clean(str(error), 1000)}", err=True)
+        leave(CRASHED)

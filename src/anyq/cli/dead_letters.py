@@ -1,0 +1,436 @@
+"""``anyq dlq``: dead letters on the command line.
+
+What is printed to a terminal is for people; in a pipe it is a line a letter, columns apart by tabs; with ``--json`` it
+is for programs, and its shape is documented and stays.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
+from typing import Any, TypeVar, cast
+
+import click
+from rich import box
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+from ..dead_letters import DeadLetter, DeadLetterFilter, DeadLetters, Replayed
+from ..queue import Queue
+from .addressing import ask, queue_of, queue_options
+from .endings import DONE, LEFT_SOMETHING, leave
+from .moments import a_moment
+from .shown import clean, clean_lines, echo, moment, on_terminal, print_json, print_rows
+
+Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
+Tell = Callable[[int, int], None]
+
+_NAME, _SHORT, _LONG, _LINES = 80, 200, 2000, 60
+
+_LETTER = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group(name="dlq")
+def dlq() -> None:
+    """Dead letters: list, show, replay and delete the jobs that were given up.
+
+    Exits with 0 when all that was asked for is done; 3 when some of it is not, such as a letter that is not there or
+    cannot be replayed; 1 when Redis cannot be asked, or the answer to a question was no; 2 when the command line makes
+    no sense.
+    """
+
+
+def conditions(command: Command) -> Command:
+    """Give a command the options that say which letters are meant."""
+    for option in (
+        click.option("--until", type=a_moment, metavar="WHEN", help="Given up then or before."),
+        click.option(
+            "--since",
+            type=a_moment,
+            metavar="WHEN",
+            help="Given up then or later: 2026-11-22T20:00, or 2h for 2 hours ago.",
+        ),
+        click.option("--job", help="The job's id."),
+        click.option("--error", help="The type of the last exception, such as ConnectionError."),
+        click.option("--reason", help="Why it was given up, such as retries_exhausted."),
+        click.option("--task", help="The task's name."),
+    ):
+        command = option(command)
+    return command
+
+
+@dlq.command("list")
+@queue_options
+@conditions
+@click.option("--limit", "-n", type=click.IntRange(min=1), default=20, help="How many at most.")
+@click.option("--after", metavar="ID", help="Go on after this letter: the last one of the page before.")
+@click.option("--oldest-first", is_flag=True, help="Begin with those that died first.")
+@click.option(
+    "--payload", is_flag=True, help="Show the jobs' arguments, which are secret otherwise (with --json)."
+)
+@json_option
+def list_(
+    queue: str,
+    url: str | None,
+    prefix: str,
+    limit: int,
+    after: str | None,
+    oldest_first: bool,
+    payload: bool,
+    as_json: bool,
+    **where: Any,
+) -> None:
+    """List dead letters, those that died last first.
+
+    In a pipe the columns are: id, died, task, reason, attempts, job, error.
+    """
+    target = queue_of(queue, url, prefix)
+    chosen = _where(where)
+
+    async def work() -> tuple[list[DeadLetter], int, int]:
+        letters = target.dead_letters
+        # One more than the page, to know whether there is another page.
+        page = await letters.list(
+            limit=limit + 1, after=_checked(after), newest_first=not oldest_first, payload=payload, **chosen
+        )
+        return page, await letters.count(), await letters.trimmed()
+
+    page, count, trimmed = ask(target, work)
+    more = len(page) > limit
+    page = page[:limit]
+    if as_json:
+        print_json(
+            {
+                "queue": queue,
+                "count": count,
+                "trimmed": trimmed,
+                "letters": [_as_json(letter, payload=payload) for letter in page],
+                "next": page[-1].id if more else None,
+            }
+        )
+        return
+    if on_terminal():
+        _print_table(
+            page,
+            f"{count:,} dead letters in {clean(queue, _NAME)}"
+            + (f", {trimmed:,} trimmed" if trimmed else ""),
+        )
+    else:
+        print_rows(_row(letter) for letter in page)
+    if more:
+        click.echo(f"more: --after {page[-1].id}", err=True)
+
+
+@dlq.command()
+@queue_options
+@click.argument("id")
+@click.option("--payload", is_flag=True, help="Show the job's arguments too, which are secret otherwise.")
+@json_option
+def show(queue: str, url: str | None, prefix: str, id: str, payload: bool, as_json: bool) -> None:
+    """Show one dead letter; ID is its own, or its job's."""
+    target = queue_of(queue, url, prefix)
+
+    async def work() -> DeadLetter | None:
+        [found] = await _find(target.dead_letters, [id])
+        return None if found is None else await target.dead_letters.get(found, payload=payload)
+
+    letter = ask(target, work)
+    if letter is None:
+        click.echo(f"anyq: there is no dead letter '{clean(id, _NAME)}'", err=True)
+        leave(LEFT_SOMETHING)
+    if as_json:
+        print_json(_as_json(letter, payload=payload))
+    else:
+        _print_letter(letter, payload=payload)
+
+
+@dlq.command()
+@queue_options
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option("--all", "all_", is_flag=True, help="All of them, or all that the conditions below choose.")
+@conditions
+@click.option(
+    "--limit", "-n", type=click.IntRange(min=1), help="With --all: how many at most, the oldest first."
+)
+@click.option(
+    "--rate", type=click.FloatRange(min=0, min_open=True), help="With --all: jobs a second at most."
+)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@json_option
+def replay(
+    queue: str,
+    url: str | None,
+    prefix: str,
+    ids: Sequence[str],
+    all_: bool,
+    limit: int | None,
+    rate: float | None,
+    yes: bool,
+    as_json: bool,
+    **where: Any,
+) -> None:
+    """Make dead letters ready jobs again, with all their attempts before them.
+
+    Name them by their ids (or by those of their jobs), or choose them with --all and conditions.
+    """
+    target = queue_of(queue, url, prefix)
+    chosen = _choice(ids, where, all_=all_, limit=limit, rate=rate)
+    if not _agreed(target, "Replay", ids, chosen, limit, yes=yes):
+        _print_replayed(Replayed(count=0, left={}), (), as_json=as_json)
+        return
+
+    async def work(tell: Tell) -> tuple[Replayed, list[str]]:
+        if chosen is not None:
+            return await target.dead_letters.replay_all(limit=limit, rate=rate, progress=tell, **chosen), []
+        found = await _find(target.dead_letters, ids)
+        missing = [id for id, letter in zip(ids, found, strict=True) if not letter]
+        return await target.dead_letters.replay(*filter(None, found), progress=tell), missing
+
+    replayed, missing = _with_progress(target, "replaying", work)
+    _print_replayed(replayed, missing, as_json=as_json)
+    if replayed.left or missing:
+        leave(LEFT_SOMETHING)
+    leave(DONE)
+
+
+@dlq.command()
+@queue_options
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option("--all", "all_", is_flag=True, help="All of them, or all that the conditions below choose.")
+@conditions
+@click.option(
+    "--limit", "-n", type=click.IntRange(min=1), help="With --all: how many at most, the oldest first."
+)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@json_option
+def delete(
+    queue: str,
+    url: str | None,
+    prefix: str,
+    ids: Sequence[str],
+    all_: bool,
+    limit: int | None,
+    yes: bool,
+    as_json: bool,
+    **where: Any,
+) -> None:
+    """Delete dead letters for good.
+
+    Name them by their ids (or by those of their jobs), or choose them with --all and conditions.
+    """
+    target = queue_of(queue, url, prefix)
+    chosen = _choice(ids, where, all_=all_, limit=limit)
+    deleted, missing = 0, list[str]()
+    if _agreed(target, "Delete", ids, chosen, limit, yes=yes, always=True):
+
+        async def work(tell: Tell) -> tuple[int, list[str]]:
+            if chosen is not None:
+                return await target.dead_letters.delete_all(limit=limit, progress=tell, **chosen), []
+            found = await _find(target.dead_letters, ids)
+            deleted = await target.dead_letters.delete(*filter(None, found))
+            return deleted, [id for id, letter in zip(ids, found, strict=True) if not letter]
+
+        deleted, missing = _with_progress(target, "deleting", work)
+    if as_json:
+        print_json({"deleted": deleted, "missing": missing})
+    else:
+        echo(f"{deleted} deleted")
+        _print_missing(missing)
+    leave(LEFT_SOMETHING if missing else DONE)
+
+
+# -- which ones -------------------------------------------------------------------------------------------------------
+
+
+def _where(given: dict[str, Any]) -> DeadLetterFilter:
+    return cast("DeadLetterFilter", {name: value for name, value in given.items() if value is not None})
+
+
+def _choice(
+    ids: Sequence[str], given: dict[str, Any], *, all_: bool, limit: int | None, rate: float | None = None
+) -> DeadLetterFilter | None:
+    """The conditions that choose letters, or ``None`` when they are named."""
+    where = _where(given)
+    if ids and (all_ or where or limit or rate):
+        raise click.UsageError("name letters by their ids, or choose them with --all: not both")
+    if not ids and not all_:
+        raise click.UsageError("name letters by their ids, or say --all (which the conditions narrow)")
+    return None if ids else where
+
+
+def _checked(id: str | None) -> str | None:
+    if id is not None and not _LETTER.fullmatch(id):
+        raise click.BadParameter(
+            f"'{clean(id, _NAME)}' is no letter's id, such as 1795355080786-0", param_hint="--after"
+        )
+    return id
+
+
+async def _find(letters: DeadLetters, ids: Sequence[str]) -> list[str | None]:
+    """The letters' ids: each word is one, or the id of a job, of which the newest letter is meant."""
+    found: list[str | None] = []
+    for id in ids:
+        if _LETTER.fullmatch(id) and await letters.get(id) is not None:
+            found.append(id)
+            continue
+        page = await letters.list(job=id, limit=1)
+        found.append(page[0].id if page else None)
+    return found
+
+
+def _agreed(
+    target: Queue,
+    verb: str,
+    ids: Sequence[str],
+    chosen: DeadLetterFilter | None,
+    limit: int | None,
+    *,
+    yes: bool,
+    always: bool = False,
+) -> bool:
+    """Say how many are meant and ask, unless that is not needed; ``False`` when there are none."""
+    if chosen is None:
+        count = len(ids)
+        if count == 1 and not always:
+            return True
+    else:
+        count = ask(target, lambda: target.dead_letters.count(**chosen))
+        if limit is not None:
+            count = min(count, limit)
+        if not count:
+            return False
+    if yes:
+        return True
+    letters = f"{count:,} dead letter{'' if count == 1 else 's'}"
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{verb} {letters}? Nobody can be asked here: say --yes")
+    click.confirm(f"{verb} {letters} of queue '{clean(target.name, _NAME)}'?", abort=True, err=True)
+    return True
+
+
+# -- what is printed --------------------------------------------------------------------------------------------------
+
+
+def _with_progress(target: Queue, what: str, work: Callable[[Tell], Awaitable[Any]]) -> Any:
+    """Do the work, with a bar on standard error where a person sees it."""
+    console = Console(stderr=True)
+    bar = (
+        Progress(console=console, transient=True)
+        if console.is_terminal and not console.is_dumb_terminal
+        else None
+    )
+    with bar or nullcontext():
+        task = None if bar is None else bar.add_task(what, total=None)
+
+        def tell(done: int, total: int) -> None:
+            if bar is not None and task is not None:
+                bar.update(task, completed=done, total=total)
+
+        return ask(target, lambda: work(tell))
+
+
+def _row(letter: DeadLetter) -> list[str]:
+    return [
+        letter.id,
+        moment(letter.died_at),
+        clean(letter.task, _NAME),
+        clean(letter.reason, _NAME),
+        "" if letter.attempts is None else str(letter.attempts),
+        clean(letter.job_id, _SHORT),
+        clean(_error(letter), _SHORT),
+    ]
+
+
+def _error(letter: DeadLetter) -> str:
+    if letter.error:
+        return f"{letter.error[:_NAME]}: {letter.message}" if letter.message else letter.error
+    return letter.message or letter.detail
+
+
+def _print_table(page: Sequence[DeadLetter], title: str) -> None:
+    table = Table(box=box.SIMPLE_HEAD, title=Text(title), title_justify="left", padding=(0, 1, 0, 0))
+    table.add_column("id", no_wrap=True)
+    table.add_column("died", no_wrap=True)
+    for name, ratio in (("task", 2), ("reason", 2)):
+        table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=ratio)
+    table.add_column("runs", justify="right", no_wrap=True)
+    table.add_column("error", no_wrap=True, overflow="ellipsis", ratio=5)
+    for letter in page:
+        id, died, task, reason, attempts, _, error = _row(letter)
+        table.add_row(*map(Text, (id, died, task, reason, attempts, error)))
+    Console(highlight=False, markup=False, emoji=False).print(table)
+
+
+def _print_letter(letter: DeadLetter, *, payload: bool) -> None:
+    facts = {
+        "id": letter.id,
+        "job": letter.job_id,
+        "task": letter.task,
+        "reason": letter.reason,
+        "detail": "" if letter.message.startswith(letter.detail) else letter.detail,
+        "error": letter.error,
+        "message": letter.message,
+        "attempts": "" if letter.attempts is None else str(letter.attempts),
+        "lost": str(letter.lost or ""),
+        "created": moment(letter.created_at),
+        "died": moment(letter.died_at),
+        "worker": letter.worker,
+        "entry": letter.entry,
+        "size": f"{letter.size} bytes",
+    }
+    if payload:
+        facts["payload"] = repr(letter.payload)
+    for name, value in facts.items():
+        if value:
+            echo(f"{name + ':':<10}{clean(value, _LONG)}")
+    if letter.traceback:
+        echo("traceback:")
+        for line in clean_lines(letter.traceback, _LONG, _LINES):
+            echo(f"  {line}")
+
+
+def _as_json(letter: DeadLetter, *, payload: bool) -> dict[str, Any]:
+    shape: dict[str, Any] = {
+        "id": letter.id,
+        "job": letter.job_id,
+        "task": letter.task,
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "error": letter.error,
+        "message": letter.message,
+        "traceback": letter.traceback,
+        "attempts": letter.attempts,
+        "lost": letter.lost,
+        "created_at": letter.created_at,
+        "died_at": letter.died_at,
+        "worker": letter.worker,
+        "entry": letter.entry,
+        "size": letter.size,
+    }
+    if payload:
+        shape["payload"] = letter.payload
+    return shape
+
+
+def _print_replayed(replayed: Replayed, missing: Sequence[str], *, as_json: bool) -> None:
+    if as_json:
+        left = [{"id": id, "why": why} for id, why in replayed.left.items()]
+        print_json({"replayed": replayed.count, "left": left, "missing": list(missing)})
+        return
+    echo(f"{replayed.count} replayed")
+    for id, why in list(replayed.left.items())[:20]:
+        click.echo(f"{id} stays: {clean(why, _SHORT)}", err=True)
+    if len(replayed.left) > 20:
+        click.echo(f"and {len(replayed.left) - 20} others stay", err=True)
+    _print_missing(missing)
+
+
+def _print_missing(missing: Sequence[str]) -> None:
+    for id in missing:
+        click.echo(f"there is no dead letter '{clean(id, _NAME)}'", err=True)
