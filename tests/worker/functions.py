@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import re
@@ -104,6 +105,16 @@ def about() -> list[Any]:
     job = current_job()
     print("said in a process")
     return [job.id, job.name, job.attempt, job.attempts, job.queue, job.payload, job.deadline is not None]
+
+
+def tell() -> None:
+    job = current_job()
+    job.log("first")
+    job.progress(1, 2, "half")
+    job.log("second")
+    with contextlib.suppress(TypeError):
+        job.progress("half")  # type: ignore[arg-type]
+    job.progress(2, 2)
 
 
 def sockets() -> list[str]:

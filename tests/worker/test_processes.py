@@ -86,6 +86,17 @@ async def test_a_process_inherits_no_connection_of_the_worker(queue: Queue) -> N
     assert not [peer for peer in found if "redis" in peer], found
 
 
+async def test_what_a_function_tells_about_its_job_is_kept_with_it(queue: Queue) -> None:
+    tell = in_process(queue, functions.tell)
+    async with queue, working(queue):
+        handle = await tell.enqueue()
+        await handle.result()
+        progress, lines = await handle.progress(), await handle.log()
+    assert progress is not None
+    assert (progress.current, progress.total) == (2, 2)
+    assert [line.text for line in lines] == ["first", "second"]
+
+
 async def test_middleware_is_around_functions_in_processes_too(queue: Queue) -> None:
     @queue.middleware
     async def more(job: Job, call_next: CallNext) -> Any:

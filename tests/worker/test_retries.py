@@ -207,6 +207,17 @@ async def test_an_exponential_backoff_waits_longer_and_longer_up_to_its_maximum(
     assert 0.05 - MILLISECOND < third - second < 1
 
 
+async def test_a_job_s_own_backoff_with_full_jitter_never_waits_longer_than_its_maximum(
+    queue: Queue, notes: Notes[Any]
+) -> None:
+    fail = failing(queue, notes, attempts=5, backoff=Backoff.fixed(3600))
+    async with queue, working(queue) as worker:
+        await fail.options(backoff=Backoff.exponential(3600, maximum=0.02)).enqueue()
+        await notes.first(5)
+        await worker.wait_idle()
+        assert worker.statistics().dead == 1
+
+
 async def test_a_function_says_how_long_to_wait_after_so_many_failures(
     queue: Queue, notes: Notes[Any]
 ) -> None:

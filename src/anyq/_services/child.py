@@ -18,11 +18,13 @@ import traceback
 import types
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import attrs
 
 from .._core.job import NO_OVERRIDE, Job
+from .._core.notes import pack_line, pack_progress
 from ..context import running_job
 from .clock import wall_ms
 
@@ -32,7 +34,7 @@ HEADER = struct.Struct(">QB")
 #: Kinds of messages: to the child,
 RUN, QUIT = 0, 1
 #: and from it.
-BEGUN, RETURNED, RAISED, UNPICKLABLE = 2, 3, 4, 5
+BEGUN, TOLD, RETURNED, RAISED, UNPICKLABLE = 2, 3, 4, 5, 6
 
 #: Whether the user's main program is being imported here, for the sake of a function in it.
 importing_main: bool = False
@@ -76,6 +78,41 @@ class Failure:
     traceback: str
 
 
+class _Relay:
+    """Passes on what a job tells about itself, until its run has ended; stands where a job has its queue."""
+
+    def __init__(self, say: Callable[[int, bytes], None]) -> None:
+        self.journal = self
+        self._say = say
+        self._lock = threading.Lock()
+        self._ended = False
+
+    def progress(self, job: Job, current: object, total: object, message: object) -> None:
+        """Pass a progress on; a wrong one is refused here, where it was made."""
+        pack_progress(current, total, message, 0, job.attempt)
+        self._pass_on("progress", (current, total, message))
+
+    def log(self, job: Job, text: object) -> None:
+        """Pass a line on."""
+        pack_line(text, sys.maxsize, 0, job.attempt)
+        self._pass_on("log", (text,))
+
+    def begun(self) -> None:
+        """Say that the run begins."""
+        self._say(BEGUN, b"")
+
+    def end(self, answer: tuple[int, bytes]) -> None:
+        """Say what came of the run; what a thread that it left behind tells is nobody's business."""
+        with self._lock:
+            self._ended = True
+            self._say(*answer)
+
+    def _pass_on(self, what: str, words: tuple[object, ...]) -> None:
+        with self._lock:
+            if not self._ended:
+                self._say(TOLD, pickle.dumps((what, words)))
+
+
 def main(lifeline: int, output: int) -> None:
     """Serve until told to quit.
 
@@ -94,10 +131,11 @@ def main(lifeline: int, output: int) -> None:
         kind, body = _read(source)
         if kind == QUIT:
             return
-        answer = _run(pickle.loads(body), lambda: _write(sink, BEGUN, b""))
+        relay = _Relay(partial(_write, sink))
+        answer = _run(pickle.loads(body), relay)
         with suppress(OSError, ValueError):
             sys.stdout.flush()
-        _write(sink, *answer)
+        relay.end(answer)
 
 
 def _hold_on_to(lifeline: int) -> None:
@@ -116,15 +154,16 @@ def _hold_on_to(lifeline: int) -> None:
     threading.Thread(target=wait, name="anyq lifeline", daemon=True).start()
 
 
-def _run(request: Request, begun: Callable[[], None]) -> tuple[int, bytes]:
+def _run(request: Request, relay: _Relay) -> tuple[int, bytes]:
     try:
         function = _find(request)
         args, kwargs, payload = pickle.loads(request.arguments)
-        job = Job(**request.job, payload=payload, override=NO_OVERRIDE, body=b"", lane=b"", entry=b"", lost=0)
+        known: dict[str, Any] = {**request.job, "payload": payload, "home": relay}
+        job = Job(**known, override=NO_OVERRIDE, body=b"", lane=b"", entry=b"", lost=0)
         if request.timeout is not None:
             job.deadline_ms = wall_ms() + round(request.timeout * 1000)
         running_job.set(job)
-        begun()
+        relay.begun()
         value = function(*args, **kwargs)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it ends the run and not this process
         return RAISED, pickle.dumps(_failure(error))

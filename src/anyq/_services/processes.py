@@ -31,7 +31,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from .._core.job import Job
 from .._core.outcome import BAD_RESULT, Error, Hopeless
 from ..errors import ProcessDied
-from .child import BEGUN, HEADER, QUIT, RAISED, RETURNED, RUN, Failure, Request
+from .child import BEGUN, HEADER, QUIT, RAISED, RETURNED, RUN, TOLD, Failure, Request
 
 logger = logging.getLogger("anyq.processes")
 
@@ -169,7 +169,10 @@ class Processes:
                     if answer[0] == BEGUN:
                         child.begun, answer = True, None
                         begun()
-                        answer = await child.hear()
+                        while (heard := await child.hear())[0] == TOLD:
+                            what, words = pickle.loads(heard[1])
+                            getattr(job, what)(*words)
+                        answer = heard
                 nursery.cancel_scope.cancel()
         if patience.cancelled_caught:
             raise TimeoutError(f"task {job.name!r} was not imported by its process in {_PATIENCE:g} s")
