@@ -198,7 +198,7 @@ def _octets(payload: Any) -> bytes:
     raise Undecodable("the payload is no byte string")
 
 
-def _positions(fields: Mapping[str, Any], names: tuple[str, ...]) -> list[Any]:
+def _positions(fields: Any, names: tuple[str, ...]) -> list[Any]:
     return [fields.get(name) for name in names]
 
 

@@ -53,9 +53,9 @@ class Channel(Generic[T]):
         """
         batch = self._batch
         if batch is None:
-            batch = []
-            self.send.send_nowait(batch)
-            self._batch = batch
+            fresh: list[T] = []
+            self.send.send_nowait(fresh)
+            self._batch = batch = fresh
         elif len(batch) >= self._size:
             raise anyio.WouldBlock
         batch.append(item)
