@@ -50,7 +50,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The pages, into docs/_build; a warning is an error."""
+    """The pages, into docs/_build or the folder that is given; a warning is an error."""
     session.install("-e", ".[all,docs]")
     session.run(
         "sphinx-build",
@@ -59,8 +59,7 @@ def docs(session: nox.Session) -> None:
         "-b",
         "html",
         "docs",
-        "docs/_build",
-        *session.posargs,
+        *(session.posargs or ["docs/_build"]),
     )
 
 

@@ -98,8 +98,8 @@ class _Tally:
 class DeadLetters:
     """The dead letters of a queue: ``queue.dead_letters``.
 
-    They are kept in the order in which they died, `Retention.dead_letters` of them at most. Everything here works on an
-    open queue, with or without workers, and on letters of chasquimq's workers too.
+    They are kept in the order in which they died, ``Retention.dead_letters`` of them at most. Everything here works on
+    an open queue, with or without workers, and on letters of chasquimq's workers too.
 
     Example:
         >>> async with queue:

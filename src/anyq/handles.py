@@ -156,7 +156,7 @@ class JobHandle(Generic[R_co]):
 
         Returns:
             Its status at this moment. Of a job that ended without a result or a failure that somebody asked to keep,
-            nothing is known: `JobStatus.UNKNOWN`.
+            nothing is known: ``JobStatus.UNKNOWN``.
 
         Raises:
             RedisUnavailable: Redis was away for longer than the queue's ``outage_timeout``.

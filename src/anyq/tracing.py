@@ -1,4 +1,4 @@
-"""Traces whose context travels with the job (`anyq[otel]`): who enqueued it, and each of its runs, in one picture.
+"""Traces whose context travels with the job (``anyq[otel]``): who enqueued it, and each of its runs, in one picture.
 
 Rule: a job carries what OpenTelemetry's propagators write (a ``traceparent``, by default), and only on a queue that was
 instrumented. Names and attributes follow the semantic conventions for messaging.

@@ -1,4 +1,4 @@
-"""Metrics for OpenTelemetry: a sink that records what the engine observes (`anyq[otel]`).
+"""Metrics for OpenTelemetry: a sink that records what the engine observes (``anyq[otel]``).
 
 Names and units follow the semantic conventions for messaging where they have one, and begin with ``anyq.`` where not.
 Traces are `anyq.tracing`'s.
@@ -48,10 +48,10 @@ _DURATIONS: Final = (
 
 
 class OpenTelemetrySink:
-    """Records what workers of these queues observe; a `Worker` takes it as ``metrics=``.
+    """Records what workers of these queues observe; a `anyq.Worker` takes it as ``metrics=``.
 
     Args:
-        queues: A `Queue`, or several. Names of tasks that they do not have are recorded as ``(other)``.
+        queues: A `anyq.Queue`, or several. Names of tasks that they do not have are recorded as ``(other)``.
         meter_provider: Where measurements go; the global provider if left out.
 
     Raises:

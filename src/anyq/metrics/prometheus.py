@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: a sink that counts what the engine observes, and a collector to mount (`anyq[prometheus]`).
+"""Metrics for Prometheus: a sink that counts what the engine observes, and a collector to mount (``anyq[prometheus]``).
 
 Names, units and labels are Prometheus's own conventions: base units, ``_total`` behind what only grows, and no label
 that a job could fill. What the queues hold in Redis is asked for when somebody scrapes, never in between.
@@ -53,11 +53,11 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 class PrometheusSink(Collector):
     """Counts what workers of these queues observe, for Prometheus.
 
-    It is three things: the sink that a `Worker` takes as ``metrics=``; a collector for a registry of yours
+    It is three things: the sink that a `anyq.Worker` takes as ``metrics=``; a collector for a registry of yours
     (``REGISTRY.register(sink)``); and, as `app`, an endpoint to mount. One sink may serve several workers.
 
     Args:
-        queues: A `Queue`, or several. Names of tasks that they do not have are counted as ``(other)``.
+        queues: A `anyq.Queue`, or several. Names of tasks that they do not have are counted as ``(other)``.
         durations: The upper bounds, in seconds, of the buckets of runs' durations.
 
     Raises:
