@@ -5,10 +5,11 @@ A line that ends in `type: ignore[...]` is a mistake that must be found: both ch
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from typing import assert_type
+from typing import Any, assert_type
 
-from anyq import Backoff, JobHandle, Queue
+from anyq import Backoff, CallNext, Depends, Job, JobHandle, Queue, Worker
 
 queue = Queue("typing")
 
@@ -58,3 +59,42 @@ async def results_have_the_type_that_the_function_returns() -> None:
     assert_type(job.id, str)
     assert_type(await job.result(timeout=10), int)
     assert_type(await nothing.call(), None)
+
+
+class Mailer:
+    """Something that handlers work with."""
+
+
+@queue.lifespan
+async def mailer() -> AsyncIterator[Mailer]:
+    yield Mailer()
+
+
+@queue.middleware
+async def around(job: Job, call_next: CallNext) -> Any:
+    return await call_next({**job.payload, "a": 1})
+
+
+@queue.task(middleware=[around])
+async def send(to: str, mailer: Mailer = Depends(), other: Any = Depends(Mailer)) -> None:
+    assert_type(mailer, Mailer)
+
+
+@queue.task(executor="process", timeout=60)
+def compute(number: int) -> int:
+    return number
+
+
+def plain(job: Job, call_next: CallNext) -> int:
+    return 1
+
+
+async def dependencies_need_not_be_given() -> None:
+    assert_type(await send.enqueue("ada"), JobHandle[None])
+    await send("ada", Mailer())
+    await send.enqueue()  # type: ignore[call-arg]
+    assert_type(await compute.options(deadline=60).enqueue(1), JobHandle[int])
+    send.options(deadline="soon")  # type: ignore[arg-type]
+    Worker(queue, middleware=[around], lifespan=[mailer], processes=2)
+    Worker(queue, middleware=[plain])  # type: ignore[list-item]
+    queue.task(compute.function, executor="fork")  # type: ignore[call-overload]
