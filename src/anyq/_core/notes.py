@@ -80,8 +80,8 @@ class Notes:
         self._progress: bytes = b""
         self._lines: deque[bytes] = deque()
         self._weight = 0
-        self.awaited = False
-        self.written = 0
+        self.awaited: bool = False
+        self.written: int = 0
 
     def tell(self, progress: bytes) -> bool:
         """Note how far the job is; give whether somebody must be told that there is something to write."""
