@@ -48,7 +48,7 @@ from .schedules import Schedule, ScheduleDecorator, Schedules
 from .serve import serve
 from .settings import Backoff, Limits, Retention
 from .tasks import AsyncTask, Call, PlainTask, Task
-from .vitals import Health, Statistics
+from .vitals import Health, QueueStats, Statistics
 from .worker import Worker
 
 __all__ = [
@@ -84,6 +84,7 @@ __all__ = [
     "Progress",
     "Queue",
     "QueueFull",
+    "QueueStats",
     "RedisUnavailable",
     "Replayed",
     "ReplyTimeout",

@@ -39,6 +39,7 @@ from ._services.patience import Patience
 from ._services.pausing import Pausing
 from ._services.publisher import Leaving
 from ._session import Session, open_session
+from ._store import inspect
 from ._store.publish import Addition, Answer, Holder
 from .dead_letters import DeadLetters
 from .errors import NotOpen, PayloadRefused
@@ -47,6 +48,7 @@ from .options import TASK_OPTIONS, JobOptions, Options, ScheduleOptions, TaskOpt
 from .schedules import ScheduleDecorator, Schedules
 from .settings import Backoff, Duration, Limits, Retention, at_least, moment, name, optional_seconds
 from .tasks import AsyncTask, PlainTask, Task
+from .vitals import QueueStats
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -592,6 +594,40 @@ class Queue:
             session = self.session
             with session.until_left():
                 return await session.server_ms()
+
+    # -- looking --------------------------------------------------------------------------------------------------
+
+    async def stats(self) -> QueueStats:
+        """Tell what the queue holds and how long it has waited, in constant time however many jobs there are.
+
+        Raises:
+            RedisUnavailable: Redis was away for longer than ``outage_timeout``.
+
+        Safe to cancel: nothing is changed.
+
+        Example:
+            >>> stats = await queue.stats()
+            >>> if stats.oldest is not None and stats.oldest > 60:
+            ...     print(f"{stats.ready} jobs wait, the oldest for {stats.oldest:.0f} s")
+        """
+        while True:  # whoever opened the queue may leave it: go on with the next one
+            session = self.session
+            with session.until_left():
+                patience = session.patience.of(f"the statistics of {self.name!r}")
+                depths = await patience(lambda: inspect.depths(session.client, self.keys))  # noqa: B023
+                ages = await patience(lambda: inspect.ages(session.client, self.keys))  # noqa: B023
+                return QueueStats(
+                    ready=max(0, depths.ready - depths.held),
+                    running=depths.held,
+                    delayed=depths.delayed,
+                    due=depths.due,
+                    aside=depths.aside,
+                    dead=depths.dead_letters,
+                    trimmed=ages.trimmed,
+                    oldest=ages.oldest,
+                    next_due=ages.next_due,
+                    paused=depths.paused,
+                )
 
     # -- life -----------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""How a worker is doing: the values that it answers with."""
+"""How a worker is doing, and a queue: the values that they answer with."""
 
 from __future__ import annotations
 
@@ -65,3 +65,32 @@ class Health:
     state: str
     heartbeat_age: float
     stuck: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class QueueStats:
+    """What a queue holds, and how long it has waited.
+
+    Attributes:
+        ready: Jobs that wait for a worker.
+        running: Jobs in workers' hands: begun, or about to be.
+        delayed: Jobs that wait for their time: a delay, a retry, or a name that no worker knows yet.
+        due: Those of them whose time has come.
+        aside: Jobs that are set aside because their task is paused.
+        dead: Dead letters.
+        trimmed: Dead letters that were ever trimmed.
+        oldest: Seconds for which the oldest ready job has waited; ``None`` if there is none.
+        next_due: Seconds until the next delayed job is due, negative if it is late; ``None`` if there is none.
+        paused: Whether the whole queue is paused.
+    """
+
+    ready: int
+    running: int
+    delayed: int
+    due: int
+    aside: int
+    dead: int
+    trimmed: int
+    oldest: float | None
+    next_due: float | None
+    paused: bool

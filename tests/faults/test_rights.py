@@ -39,8 +39,11 @@ WORKER = (
     "+client|unblock"
 )
 
-#: What who mends dead letters needs.
-OPERATOR = f"{EVERYBODY} +eval +evalsha +xlen +xrange +xrevrange +xadd +xdel +get +set +del +time"
+#: What who looks at a queue and mends its dead letters needs.
+OPERATOR = (
+    f"{EVERYBODY} +eval +evalsha +xlen +xrange +xrevrange +xadd +xdel +get +set +del +time "
+    "+xpending +xinfo|groups +zcard +zcount +zrange +hgetall"
+)
 
 #: What a producer needs who asks how jobs are, cancels them, or lets them wait for another time.
 CONTROLLER = f"{PRODUCER} +xrange +xpending +xdel +zrem +zscan +pttl +pexpire +hkeys +hset"
@@ -171,6 +174,7 @@ async def test_the_documented_rights_are_enough_to_mend_dead_letters(guarded: Se
         assert await queue.dead_letters.trimmed() == 0
         assert (await queue.dead_letters.replay_all(limit=1)).count == 1
         assert await queue.dead_letters.delete("1-2") == 1
+        assert (await queue.stats()).ready == 1
     assert guarded.command("ACL", "LOG") == []
 
 

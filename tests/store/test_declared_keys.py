@@ -27,7 +27,7 @@ pytestmark = pytest.mark.anyio
 
 #: Commands of our scripts that name no key, and those whose key is not their first word.
 KEYLESS = {b"TIME", b"PUBLISH"}
-SECOND = {b"XGROUP"}
+SECOND = {b"XGROUP", b"XINFO"}
 
 ALL_SCRIPTS = {value.sha: value.name for value in vars(scripts).values() if isinstance(value, Script)}
 
@@ -96,6 +96,7 @@ async def do_everything(client: Client, keys: Keys) -> None:
         await hands.settling.ack(entry.lane, [entry.id])
     assert (await pauses.look(client, keys, hands.name)).aside == {"task": 1}
     await inspect.depths(client, keys)
+    await inspect.ages(client, keys)
     assert await pauses.resume(client, keys, None)
     assert await pauses.resume(client, keys, "task")
     assert await pauses.readmit(client, keys, "task") == 1

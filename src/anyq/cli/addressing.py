@@ -25,22 +25,26 @@ Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
 _PATIENCE = 0.0
 
 
-def queue_options(command: Command) -> Command:
-    """Give a command the options that say which queue it is about."""
+def place_options(command: Command) -> Command:
+    """Give a command the options that say where a queue lies."""
     command = click.option(
         "--prefix",
         envvar="ANYQ_PREFIX",
         default="anyq",
         help='What its keys begin with ("chasqui": chasquimq\'s).',
     )(command)
-    command = click.option(
+    return click.option(
         "--url",
         envvar="ANYQ_URL",
         help="Where Redis is.  [default: redis://localhost:6379/0]",
         show_default=False,
     )(command)
+
+
+def queue_options(command: Command) -> Command:
+    """Give a command the options that say which queue it is about."""
     return click.option("--queue", "-q", envvar="ANYQ_QUEUE", required=True, help="The queue's name.")(
-        command
+        place_options(command)
     )
 
 

@@ -8,6 +8,7 @@ import click
 
 from .dead_letters import dlq
 from .demo import demo
+from .status import status
 from .worker import worker
 
 
@@ -36,4 +37,5 @@ def anyq() -> None:
 
 anyq.add_command(demo)
 anyq.add_command(dlq)
+anyq.add_command(status)
 anyq.add_command(worker)
