@@ -102,9 +102,8 @@ def act(queue: Queue) -> Task[..., Any]:
     return act
 
 
-def points(reader: InMemoryMetricReader, name: str) -> dict[frozenset[tuple[str, Any]], Any]:
+def points(data: Any, name: str) -> dict[frozenset[tuple[str, Any]], Any]:
     """The points of a metric by their attributes, those left out that all have."""
-    data = reader.get_metrics_data()
     found: dict[frozenset[tuple[str, Any]], Any] = {}
     for resource in data.resource_metrics if data else ():
         for scope in resource.scope_metrics:
@@ -202,7 +201,8 @@ async def test_many_jobs_at_once_have_one_span_and_carry_it_all(
     [sent] = spans.sent
     assert attributes(sent)["messaging.batch.message_count"] == 3
     assert {parent(run) for run in spans.runs} == {number(sent)}
-    [(key, point)] = points(reader, "messaging.client.sent.messages").items()
+    data = reader.get_metrics_data()
+    [(key, point)] = points(data, "messaging.client.sent.messages").items()
     assert point.value == 3
     assert ("anyq.task", "act") in key
 
@@ -343,20 +343,21 @@ async def test_what_the_engine_does_is_recorded(
         await until(lambda: worker.statistics().done == 2 and worker.statistics().dead == 2)
     task = ("anyq.task", "act")
     process = ("messaging.operation.name", "process")
-    durations = points(reader, "messaging.process.duration")
+    data = reader.get_metrics_data()
+    durations = points(data, "messaging.process.duration")
     assert durations[frozenset({task, process})].count == 2
     assert durations[frozenset({task, process, ("error.type", "_OTHER")})].count == 2
     assert all(0 < point.sum < 10 for point in durations.values())
-    assert points(reader, "anyq.jobs")[frozenset({task, ("anyq.outcome", "done")})].value == 2
-    assert points(reader, "anyq.job.retries")[frozenset({task})].value == 1
-    assert points(reader, "anyq.job.retry_delay")[frozenset()].count == 1
-    dead = points(reader, "anyq.jobs.dead")
+    assert points(data, "anyq.jobs")[frozenset({task, ("anyq.outcome", "done")})].value == 2
+    assert points(data, "anyq.job.retries")[frozenset({task})].value == 1
+    assert points(data, "anyq.job.retry_delay")[frozenset()].count == 1
+    dead = points(data, "anyq.jobs.dead")
     assert {key for key, point in dead.items() if point.value == 1} == {
         frozenset({task, ("anyq.reason", "unrecoverable")}),
         frozenset({("anyq.task", OTHER), ("anyq.reason", "decode_failed")}),
     }
-    [consumed] = points(reader, "messaging.client.consumed.messages").values()
+    [consumed] = points(data, "messaging.client.consumed.messages").values()
     assert consumed.value == 5
-    assert points(reader, "anyq.reader.batch")[frozenset()].sum == 5
-    assert points(reader, "anyq.promoted_jobs")[frozenset()].value == 1
-    assert points(reader, "anyq.promoter.leads")[frozenset()].value == 1
+    assert points(data, "anyq.reader.batch")[frozenset()].sum == 5
+    assert points(data, "anyq.promoted_jobs")[frozenset()].value == 1
+    assert points(data, "anyq.promoter.leads")[frozenset()].value == 1
