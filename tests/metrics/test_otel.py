@@ -20,6 +20,7 @@ from tests.worker.conftest import AT_ONCE, Notes, put, rows, until, working
 from anyq import Queue, RetryLater, Task, Unrecoverable, current_job
 from anyq._core.codec import decode, encode
 from anyq._core.job import Extras
+from anyq.metrics import TakenOver
 from anyq.metrics.labels import OTHER
 from anyq.metrics.opentelemetry import OpenTelemetrySink
 from anyq.tracing import instrument
@@ -337,6 +338,7 @@ async def test_what_the_engine_does_is_recorded(
     queue: Queue, act: Task[..., Any], reader: InMemoryMetricReader, meters: MeterProvider
 ) -> None:
     sink = OpenTelemetrySink(queue, meter_provider=meters)
+    sink.observe([TakenOver(queue="work", jobs=3)])
     async with queue, working(queue, metrics=sink) as worker:
         await act.enqueue_many([(), ("fail once",), ("unrecoverable",)])
         await put(queue, "d", b"\xc1", "n", "strange")
@@ -359,5 +361,6 @@ async def test_what_the_engine_does_is_recorded(
     [consumed] = points(data, "messaging.client.consumed.messages").values()
     assert consumed.value == 5
     assert points(data, "anyq.reader.batch")[frozenset()].sum == 5
+    assert points(data, "anyq.taken_over_jobs")[frozenset()].value == 3
     assert points(data, "anyq.promoted_jobs")[frozenset()].value == 1
     assert points(data, "anyq.promoter.leads")[frozenset()].value == 1

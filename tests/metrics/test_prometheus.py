@@ -74,6 +74,18 @@ async def test_what_the_engine_does_is_counted(queue: Queue, act: Task[..., Any]
     assert seen.value("anyq_promoter_leads", **WORK) == 1
 
 
+async def test_what_a_worker_takes_over_is_counted(queue: Queue, act: Task[..., Any]) -> None:
+    sink = PrometheusSink(queue)
+    async with queue:
+        await act.enqueue_many([()] * 3)
+        group = ("GROUP", "default", "anyq-gone")
+        await queue.redis.call("XGROUP", "CREATE", queue.keys.stream, "default", "0", "MKSTREAM")
+        await queue.redis.call("XREADGROUP", *group, "COUNT", 2, "STREAMS", queue.keys.stream, ">")
+        async with working(queue, metrics=sink, lease=1) as worker:
+            await until(lambda: worker.statistics().done == 3)
+    assert read(sink).value("anyq_taken_over_jobs_total", **WORK) == 2
+
+
 async def test_names_that_jobs_bring_make_no_series(queue: Queue, act: Task[..., Any]) -> None:
     @queue.fallback
     async def anything(job: Job) -> None:

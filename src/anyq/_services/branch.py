@@ -167,7 +167,8 @@ class Branch:
         )  # fmt: skip
         self._lease_keeper = LeaseKeeper(
             queue=queue, leasing=self._leasing, patience=patience("lease keeper"), ledger=self.ledger,
-            heartbeat=heartbeat, counts=counts, clock=clock, revoke=runners.revoke,
+            heartbeat=heartbeat, counts=counts, bulletin=self.bulletin, clock=clock,
+            revoke=runners.revoke,
         )  # fmt: skip
         self._promoter = Promoter(
             queue=queue, keys=keys, promoting=self._promoting, subscriber=subscriber, patience=patience("promoter"),

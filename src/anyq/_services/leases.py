@@ -16,6 +16,8 @@ import anyio
 from .._core.entry import Spoiled
 from .._core.job import Job
 from .._store.leases import Leasing
+from ..metrics.sink import TakenOver
+from .channels import Bulletin
 from .clock import ServerClock
 from .counts import Counts
 from .heartbeat import Heartbeat
@@ -55,6 +57,7 @@ class LeaseKeeper:
         ledger: Ledger,
         heartbeat: Heartbeat,
         counts: Counts,
+        bulletin: Bulletin,
         clock: ServerClock,
         revoke: Callable[[Job], None],
     ) -> None:
@@ -64,6 +67,7 @@ class LeaseKeeper:
         self._ledger = ledger
         self._heartbeat = heartbeat
         self._counts = counts
+        self._bulletin = bulletin
         self._clock = clock
         self._revoke = revoke
         self._watching = True
@@ -90,6 +94,7 @@ class LeaseKeeper:
                     swept = now
                     moved = await self._patience(lambda: self._leasing.sweep(_SWEEP_IDLE))
                     if moved:
+                        self._tell(moved)
                         logger.warning(
                             "%s: took over %d entries that a foreign worker left", self._queue, moved
                         )
@@ -103,9 +108,14 @@ class LeaseKeeper:
                     break
                 total += moved
             if total:
+                self._tell(total)
                 logger.warning(
                     "%s: worker %s is gone; took over %d jobs", self._queue, consumer.decode(), total
                 )
+
+    def _tell(self, jobs: int) -> None:
+        if self._bulletin.metrics:
+            self._bulletin.observe(TakenOver(queue=self._queue, jobs=jobs))
 
     async def _renew(self) -> None:
         await self._patience(lambda: self._clock.ask(self._leasing.server_ms))

@@ -16,3 +16,4 @@ from .sink import ReaderBatch as ReaderBatch
 from .sink import RetryScheduled as RetryScheduled
 from .sink import ScheduleFired as ScheduleFired
 from .sink import Sink as Sink
+from .sink import TakenOver as TakenOver

@@ -23,6 +23,7 @@ from .sink import (
     ReaderBatch,
     RetryScheduled,
     ScheduleFired,
+    TakenOver,
 )
 
 _SYSTEM: Final = {"messaging.system": "anyq"}
@@ -83,6 +84,9 @@ class OpenTelemetrySink:
         self._promoted = counter("anyq.promoted_jobs", "{job}", "Delayed jobs moved to the ready ones.")
         self._late = gauge("anyq.promoter.lag", "s", "By how much the last delayed job was late.")
         self._leads = gauge("anyq.promoter.leads", "1", "Whether this worker promotes on time.")
+        self._taken_over = counter(
+            "anyq.taken_over_jobs", "{job}", "Jobs that a worker that is gone had left."
+        )
         self._scheduled = counter("anyq.scheduled_jobs", "{job}", "Jobs that schedules made.")
         self._overdue = gauge("anyq.schedule.lag", "s", "By how much the last schedule fired late.")
 
@@ -115,6 +119,8 @@ class OpenTelemetrySink:
                     self._late.set(seen.late if seen.promoted else 0.0, queue)
                 case LockOutcome():
                     self._leads.set(int(seen.held), queue)
+                case TakenOver():
+                    self._taken_over.add(seen.jobs, queue)
                 case ScheduleFired():
                     self._scheduled.add(seen.jobs, self._task(queue, seen.task))
                     self._overdue.set(seen.late, queue)

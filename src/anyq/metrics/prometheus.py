@@ -32,6 +32,7 @@ from .sink import (
     ReaderBatch,
     RetryScheduled,
     ScheduleFired,
+    TakenOver,
 )
 
 #: Seconds, from a quick coroutine to a job of an hour.
@@ -120,6 +121,9 @@ class PrometheusSink(Collector):
             ("queue", "change"),
             registry=own,
         )
+        self._taken_over = Counter(
+            "anyq_taken_over_jobs", "Jobs that a worker that is gone had left.", ("queue",), registry=own
+        )
         self._scheduled = Counter("anyq_scheduled_jobs", "Jobs that schedules made.", job, registry=own)
         self._overdue = Gauge(
             "anyq_schedule_lag_seconds", "By how much the last schedule fired late.", ("queue",), registry=own
@@ -131,6 +135,7 @@ class PrometheusSink(Collector):
                 self._promoted,
                 self._late,
                 self._leads,
+                self._taken_over,
                 self._overdue,
             ):
                 series.labels(queue.name)
@@ -165,6 +170,8 @@ class PrometheusSink(Collector):
                 case LockOutcome():
                     self._leads.labels(name).set(seen.held)
                     self._changes.labels(name, "acquired" if seen.held else "lost").inc()
+                case TakenOver():
+                    self._taken_over.labels(name).inc(seen.jobs)
                 case ScheduleFired():
                     self._scheduled.labels(name, task(name, seen.task)).inc(seen.jobs)
                     self._overdue.labels(name).set(seen.late)

@@ -125,8 +125,28 @@ class ScheduleFired:
     late: float
 
 
+@attrs.frozen(kw_only=True)
+class TakenOver:
+    """This worker made jobs startable again that another one had left: it was gone, or had not touched them for long.
+
+    Attributes:
+        queue: The queue's name.
+        jobs: How many.
+    """
+
+    queue: str
+    jobs: int
+
+
 Observation = (
-    PromoterTick | LockOutcome | ReaderBatch | JobOutcome | RetryScheduled | DeadLettered | ScheduleFired
+    PromoterTick
+    | LockOutcome
+    | ReaderBatch
+    | JobOutcome
+    | RetryScheduled
+    | DeadLettered
+    | ScheduleFired
+    | TakenOver
 )
 
 
