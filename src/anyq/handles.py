@@ -59,6 +59,11 @@ class JobHandle(Generic[R_co]):
         self.new: bool = new
         self._keeps = keeps
 
+    @property
+    def queue(self) -> Queue:
+        """Its queue."""
+        return self._queue
+
     async def result(self, timeout: Duration | None = None) -> R_co:  # a timeout is what users look for here
         """Wait for the job to end and give what its handler returned.
 

@@ -8,9 +8,9 @@ call and nobody repeats the list.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, Literal, Protocol, TypedDict, cast
 
 import attrs
 
@@ -19,6 +19,15 @@ from ._core.middleware import Middleware
 from ._core.runnable import Policy
 from ._core.schedules import ONCE, Cron, Every, Missed, Spec, milliseconds
 from .settings import Backoff, Duration, at_least, moment, name, optional_seconds, seconds
+
+
+class Identified(Protocol):
+    """A job, by what names it: a `JobHandle`."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        ...
 
 
 class RunOptions(TypedDict, total=False):
@@ -68,6 +77,11 @@ class JobOptions(RunOptions, total=False):
         debounce: With ``unique`` and ``window``: the last call wins instead of the first. The job waits until
             ``window`` seconds have passed without another call, and runs with the arguments of the last one. A job that
             took the key without ``debounce`` is never replaced.
+        tracked: Whether other jobs may wait for this one, with ``after``.
+        after: Jobs that must have ended before this one starts: their handles or ids. Each is a tracked one, or waits
+            for others itself.
+        on_failure: What becomes of this job when one of those was given up or cancelled: ``"fail"`` (the default), it
+            is given up too, as ``parent_failed``, and so are those that wait for it; ``"run"``, it runs all the same.
         delay: Seconds until the job is due, by the server's clock.
         at: The moment it is due, an aware ``datetime``; instead of ``delay``.
         deadline: The moment from which on the job is not started any more, an aware ``datetime``, or seconds from its
@@ -79,6 +93,9 @@ class JobOptions(RunOptions, total=False):
     unique: str | None
     window: Duration | None
     debounce: bool
+    tracked: bool
+    after: Sequence[Identified | str]
+    on_failure: Literal["fail", "run"]
     delay: Duration | None
     at: datetime | None
     deadline: datetime | Duration | None
@@ -115,6 +132,9 @@ class Options:
         unique: The unique key.
         window_ms: Milliseconds for which it is held at least.
         debounce: Whether the last call wins.
+        tracked: Whether other jobs may wait for it.
+        after: What it waits for: handles and ids.
+        runs_anyway: Whether it is run though one of those was given up.
         delay_ms: Milliseconds to wait.
         due_ms: The epoch millisecond it is due, instead.
         expires: Seconds after its enqueuing from which on the job is not started any more.
@@ -128,6 +148,9 @@ class Options:
     unique: str | None = None
     window_ms: int = 0
     debounce: bool = False
+    tracked: bool = False
+    after: tuple[Identified | str, ...] = ()
+    runs_anyway: bool = False
     delay_ms: int | None = None
     due_ms: int | None = None
     expires: float | None = None
@@ -161,6 +184,19 @@ class Options:
             if delay is not None or at is not None or job_id is not None:
                 raise ValueError("debounce chooses the job's time and id: it excludes delay, at and id")
             delay = window
+        after = _parents(given.get("after"))
+        if after and any(value is not None for value in (delay, at, job_id, unique)):
+            raise ValueError(
+                "after makes the job wait for others: it excludes delay, at, id, unique and debounce"
+            )
+        on_failure = given.get("on_failure")
+        if on_failure not in (None, "fail", "run"):
+            raise ValueError(f"on_failure must be 'fail' or 'run', not {on_failure!r}")
+        if on_failure is not None and not after:
+            raise ValueError(
+                "on_failure is about jobs that this one waits for, and none was given: set after=[...] too"
+            )
+        tracked = bool(given.get("tracked")) or bool(after)
         wait_ms = None if delay is None else round(seconds("delay", delay) * 1000)
         if wait_ms is not None and wait_ms >= 2**53:  # what Redis's scripts can count
             raise ValueError(f"delay must be at most {2**53 // 1000} seconds, not {delay!r}")
@@ -181,12 +217,16 @@ class Options:
             result_ttl=policy.result_ttl,
             full_jitter=policy.backoff is not None and policy.backoff.jitter,
             unique="" if unique is None else name("unique", unique),
+            tracked=tracked,
         )
         return Options(
             id=None if job_id is None else name("id", job_id),
             unique=unique,
             window_ms=0 if window is None or debounce else round(window * 1000),
             debounce=debounce,
+            tracked=tracked,
+            after=after,
+            runs_anyway=on_failure == "run",
             delay_ms=wait_ms or None,
             due_ms=due_ms,
             expires=expires,
@@ -204,6 +244,24 @@ class Options:
 
 
 NO_OPTIONS = Options()
+
+#: How many jobs one may wait for.
+_MOST_PARENTS = 1000
+
+
+def _parents(given: object) -> tuple[Identified | str, ...]:
+    """Check for whom a job waits."""
+    if given is None:
+        return ()
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise TypeError(f"after must be a list of jobs, or of their ids, not {given!r}")
+    parents: dict[str, Any] = {}
+    jobs: Iterable[Any] = given
+    for parent in jobs:
+        parents[name("a job of after", getattr(parent, "id", parent))] = parent
+    if len(parents) > _MOST_PARENTS:
+        raise ValueError(f"a job can wait for {_MOST_PARENTS} others at most, not {len(parents)}")
+    return tuple(parents.values())
 
 
 def policy_of(given: RunOptions, base: Policy | None = None) -> Policy:

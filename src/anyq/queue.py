@@ -40,7 +40,7 @@ from ._services.pausing import Pausing
 from ._services.publisher import Leaving
 from ._session import Session, open_session
 from ._store import inspect
-from ._store.publish import Addition, Answer, Holder
+from ._store.publish import MOST_CHILDREN, Addition, Answer, Holder, Obstacle
 from .dead_letters import DeadLetters
 from .errors import NotOpen, PayloadRefused
 from .handles import JobHandle
@@ -448,6 +448,8 @@ class Queue:
     ) -> list[JobHandle[Any]]:
         if not self._entered_here():
             raise NotOpen(self.name)
+        if options.tracked:
+            options = self._ready_to_wait(options)
         for option, value in (("id", options.id), ("unique", options.unique)):
             if value is not None and len(payloads) != 1:
                 raise ValueError(f"{option} {value!r} belongs to one job, and {len(payloads)} were given")
@@ -469,11 +471,31 @@ class Queue:
             envelope = encode(job_id, pack(payload, what=what, depth=depth), now, 0, override, extras)
             if len(envelope) > limit:
                 raise _too_large(name, len(envelope), limit)
-            jobs.append(Addition(name, envelope, None, delay, due))
+            job = Addition(name, envelope, None, delay, due)
+            if options.tracked:
+                job.job_id, job.tracked = job_id, True
+                job.after, job.runs_anyway = extras.after, options.runs_anyway
+            jobs.append(job)
             handles.append(JobHandle(self, job_id, name, keeps=keeps))
         if jobs:
-            await self._send(jobs, wait=options.wait)
+            for answer in await self._send(jobs, wait=options.wait):
+                if isinstance(answer, Obstacle):
+                    raise _cannot_wait(answer)
         return handles
+
+    def _ready_to_wait(self, options: Options) -> Options:
+        """Look whether jobs can wait for others here, and write down for whom."""
+        if self.keys.shared:
+            raise ValueError(
+                "jobs cannot wait for others on a queue shared with chasquimq, whose workers let nobody go"
+            )
+        for parent in options.after:
+            if isinstance(parent, JobHandle) and parent.queue is not self and parent.queue.keys != self.keys:
+                raise ValueError(
+                    f"{parent!r} is of queue {parent.queue.name!r}, and jobs wait for those of their own"
+                )
+        ids = tuple(parent if isinstance(parent, str) else parent.id for parent in options.after)
+        return attrs.evolve(options, extras=attrs.evolve(options.extras, after=ids))
 
     async def _add_claiming(
         self, name: str, payload: Any, options: Options, *, keeps: bool | None
@@ -491,9 +513,10 @@ class Queue:
                 raise _too_large(name, len(envelope), self.limits.payload)
             job = Addition(
                 name, envelope, job_id, options.delay_ms, options.due_ms, claim=claim, unique=options.unique,
-                window_ms=options.window_ms, replaces=replaces,
+                window_ms=options.window_ms, replaces=replaces, tracked=options.tracked,
             )  # fmt: skip
             [answer] = await self._send([job], wait=options.wait)
+            assert not isinstance(answer, Obstacle)
             if not isinstance(answer, Holder):
                 return JobHandle(self, job_id, name, new=answer, keeps=keeps)
             if answer.done:
@@ -768,6 +791,17 @@ def _too_large(name: str, size: int, limit: int) -> PayloadRefused:
 
 def _task_or_none(task: object) -> str | None:
     return None if task is None else name("task", task.name if isinstance(task, Task) else task)
+
+
+def _cannot_wait(obstacle: Obstacle) -> ValueError:
+    if obstacle.crowded:
+        return ValueError(
+            f"{MOST_CHILDREN} jobs wait for job {obstacle.job_id!r} already, and that is the limit"
+        )
+    return ValueError(
+        f"nothing is known of job {obstacle.job_id!r}, so nothing can wait for it: enqueue it with "
+        "options(tracked=True), and what comes after it within Retention(outcomes=...) of its end"
+    )
 
 
 def _task_name(value: object) -> str:

@@ -211,6 +211,10 @@ def _ids(value: Duration) -> float:
     return seconds("ids", value)
 
 
+def _outcomes(value: Duration) -> float:
+    return seconds("outcomes", value)
+
+
 def _logs(value: Duration) -> float:
     return seconds("logs", value)
 
@@ -227,6 +231,8 @@ class Retention:
         ids: Seconds past a job's *end* for which its caller-chosen id stays taken, as the worker that ends it is set.
             At 0 (the default) the id is free again in the very step that ends its job; until then it is taken.
         logs: Seconds past a job's end for which its log and its last progress are kept. An hour.
+        outcomes: Seconds past a *tracked* job's end for which it is known how it ended, so that jobs can still be
+            enqueued ``after`` it. An hour.
         dead_letters: How many dead letters a queue keeps; the oldest are trimmed, logged and counted.
         dead_letter_age: Seconds for which a dead letter is kept; ``None`` (the default) for any time. A worker looks
             every minute, and what is too old is trimmed, logged and counted.
@@ -234,6 +240,7 @@ class Retention:
     """
 
     ids: float = attrs.field(default=0.0, converter=_ids)
+    outcomes: float = attrs.field(default=3600.0, converter=_outcomes)
     logs: float = attrs.field(default=3600.0, converter=_logs)
     dead_letters: int = attrs.field(default=100_000, validator=lambda _, a, v: _positive(a, v))
     dead_letter_age: float | None = attrs.field(default=None, converter=_age)

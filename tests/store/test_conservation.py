@@ -95,7 +95,7 @@ MUTATIONS = {
     "what was replaced is run as well": ("schedule", "redis.call('ZREM', KEYS[2], replaced)", ""),
     "the last one replaces whoever is there": ("schedule", "holder ~= expected then", "false then"),
     "a job's claims outlive it": ("_ending", "redis.call('DEL', KEYS[key])", ""),
-    "a job ends the claims of others": ("_ending", "mine = owner == ARGV[at]", "mine = true"),
+    "a job ends the claims of others": ("_ending", "mine = by == owner", "mine = true"),
     "a job is replaced beside the one that waits": (
         "schedule",
         "waits = waits and redis",
@@ -106,6 +106,11 @@ MUTATIONS = {
         "skip_belongings(key + 1, i + 4)",
         "end_belongings(key + 1, i + 4)",
     ),
+    "who is let go waits on": ("_ending", "redis.call('HDEL', waiting, child)", ""),
+    "who waits for two is let go by the first": ("_ending", "or left == 0 then", "or left <= 1 then"),
+    "nobody is let go": ("_ending", "follow_up(key, owner, outcome, keep)", ""),
+    "failure is not passed on": ("_ending", "mode == 'f' and outcome ~= 'done'", "false"),
+    "who comes after the end waits": ("await", "elseif state == 'alive' then", "elseif state then"),
     "what is told is written by whoever comes": (
         "note",
         "if hold(KEYS[1], ARGV[1], ARGV[2], entry) then",

@@ -16,12 +16,14 @@ from anyq._core.schedules import Every, Firing, Spec
 from anyq._redis.client import Client
 from anyq._redis.scripts import Script
 from anyq._store import cancels, dead_letters, events, inspect, pauses, scripts
-from anyq._store.belongings import Belonging
+from anyq._store.belongings import Belonging, belongings
 from anyq._store.control import Batch, Delayed, Lying
 from anyq._store.dead_letters import Mending, Range
 from anyq._store.notes import Note, Noting
+from anyq._store.publish import Obstacle
 from anyq._store.schedules import Run
 from anyq._store.settle import Cut, Kept, Letter
+from anyq.settings import Retention
 
 pytestmark = pytest.mark.anyio
 
@@ -56,6 +58,12 @@ async def do_everything(client: Client, keys: Keys) -> None:
         ],
         100,
     )
+    await producer.schedule(3, 3, [claiming("t", tracked=True)], 100)
+    waiting = [
+        claiming("w", tracked=True, after=("t",)),
+        claiming("v", tracked=True, after=("t", "nobody")),
+    ]
+    assert await producer.await_(4, 4, waiting, 100) == [True, Obstacle("nobody", crowded=False)]
     await client.call("ZADD", keys.delayed, 1, "junk")
     assert (await hands.promoting.promote(100)).spoiled == 1
     entries = [entry.id for entry in await hands.take(5)]
@@ -68,6 +76,7 @@ async def do_everything(client: Client, keys: Keys) -> None:
         Belonging(keys.unique("k")),
         Belonging(keys.log("1"), keep_ms=1),
         Belonging(keys.taken_id("now"), "c"),
+        *belongings(keys, "t", Extras(tracked=True), Retention()),
     ]
     assert await hands.settling.complete(lane, [Kept(entries[1], "1", b"x", 60.0, owned)]) == [1]
     assert await hands.settling.retry(lane, [(entries[2], 1000, member("2", 1))]) == [1]

@@ -41,12 +41,14 @@ def addition(job: str, /, **options: Any) -> Addition:
     return Addition("task", envelope(job), **options)
 
 
-def claiming(job: str, /, *, chosen: bool = False, unique: str | None = None, **options: Any) -> Addition:
-    """A job that carries what it owns, as `Queue` makes them: a chosen id, a unique key, or both."""
+def claiming(
+    job: str, /, *, chosen: bool = False, unique: str | None = None, tracked: bool = False, **options: Any
+) -> Addition:
+    """A job that carries what it owns, as `Queue` makes them: a chosen id, a unique key, a track."""
     number = next(_claims)
-    extras = Extras(claim=f"claim-{number}" if chosen else "", unique=unique or "")
+    extras = Extras(claim=f"claim-{number}" if chosen else "", unique=unique or "", tracked=tracked)
     data = encode(job, b"\x80", 1000 + number, extras=extras)
-    return Addition("task", data, job_id=job, claim=extras.claim, unique=unique, **options)
+    return Addition("task", data, job_id=job, claim=extras.claim, unique=unique, tracked=tracked, **options)
 
 
 def member(job_id: str, failed: int = 0, extras: Extras = NO_EXTRAS) -> bytes:

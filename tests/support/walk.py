@@ -30,7 +30,7 @@ from anyq._services.patience import reply_code
 from anyq._store import notes, pauses
 from anyq._store.belongings import Belonging, belongings
 from anyq._store.dead_letters import Mending
-from anyq._store.publish import Addition, Answer, Full, Holder, Publishing
+from anyq._store.publish import Addition, Answer, Full, Holder, Obstacle, Publishing
 from anyq._store.settle import Kept, Letter
 from anyq.settings import Retention
 
@@ -97,6 +97,10 @@ class Walk:
         self.debounced: set[str] = set()
         self.told: dict[str, list[bytes]] = {}  # lines of the logs of jobs, the last of them
         self._writings = 0
+        self.tracked: dict[str, str] = {}  # jobs for which others may wait, and how they are
+        self.waits: dict[
+            str, tuple[set[str], bool]
+        ] = {}  # those who wait: for whom, and whether they fail with them
         self.counts: Counter[str] = Counter()
         self.timetable = Timetable(self)
         self._xackdel = xackdel
@@ -118,6 +122,8 @@ class Walk:
             (4, self.add_chosen),
             (4, self.add_unique),
             (4, self.debounce),
+            (4, self.add_tracked),
+            (4, self.add_waiting),
             (5, self.add_delayed),
             (4, self.send_again),
             (16, self.read),
@@ -176,6 +182,16 @@ class Walk:
             job_id = decode(split_member(one)[1])[0]
             stored[job_id] += 1
             assert await self.client.call("GET", self.keys.delayed_member(job_id)) == one
+        waiting = await self.client.call("HGETALL", self.keys.waiting)
+        pairs = (
+            waiting.items() if isinstance(waiting, dict) else zip(waiting[::2], waiting[1::2], strict=True)
+        )
+        held_up: set[str] = set()
+        for child, kept in pairs:
+            held_up.add(child.decode())
+            member = re.split(b"[fr]", kept, maxsplit=1)[1]
+            stored[decode(split_member(member)[1])[0]] += 1
+        assert held_up == self.waits.keys(), f"{held_up} wait, and {self.waits} should"
         letters = Counter(
             decode(fields[b"d"])[0] for fields in await self.table.fields(self.keys.dead_letters)
         )
@@ -245,6 +261,7 @@ class Walk:
         assert left <= {last.hands.name}, f"forgotten consumers: {left}"
         assert await last.hands.leasing.depart()
         assert await self._claims() == []
+        assert await self.client.call("EXISTS", self.keys.waiting, self.keys.children) == 0
 
     # -- adding -------------------------------------------------------------------------------------------------------
 
@@ -264,6 +281,21 @@ class Walk:
             (id, claiming(id, unique=self._some_key(), delay_ms=self._some_delay(), chosen=self._again()))
             for id in self._new_ids()
         ]
+        await self._begin(jobs, plain=False)
+
+    async def add_tracked(self) -> None:
+        """Jobs for which others may wait."""
+        jobs = [(id, claiming(id, tracked=True, delay_ms=self._some_delay())) for id in self._new_ids()]
+        await self._begin(jobs, plain=False)
+
+    async def add_waiting(self) -> None:
+        """Jobs that wait for others, of which some have ended, and some never were."""
+        known = [*list(self.tracked)[-30:], "nobody"]
+        jobs: list[tuple[str, Addition]] = []
+        for id in self._new_ids():
+            parents = tuple(self.random.sample(known, min(len(known), self.random.randint(1, 3))))
+            anyway = self.random.random() < 0.3
+            jobs.append((id, claiming(id, tracked=True, after=parents, runs_anyway=anyway)))
         await self._begin(jobs, plain=False)
 
     async def debounce(self) -> None:
@@ -307,6 +339,8 @@ class Walk:
         jobs = [job for _, job in batch.jobs]
         lowest = next(iter(producer.open))
         verb = producer.publishing.publish if batch.plain else producer.publishing.schedule
+        if jobs[0].after:
+            verb = producer.publishing.await_
         waiting = await self._waiting(batch)
         try:
             answer = await verb(batch.number, lowest, jobs, batch.limit) or [True] * len(jobs)
@@ -321,6 +355,11 @@ class Walk:
             self._added(job_id, job, said, waiting)
 
     def _added(self, job_id: str, job: Addition, said: Answer, waiting: set[str | None]) -> None:
+        strangers = set(job.after) - self.tracked.keys()
+        if isinstance(said, Obstacle) or strangers:
+            assert isinstance(said, Obstacle)
+            assert said.job_id in strangers, f"{job_id} is told that nobody knows {said.job_id}"
+            return
         lives = job_id in self.added and not self.ended[job_id]
         holder = self.holders.get(job.unique or "")
         if holder is not None and self.ended[holder]:
@@ -349,6 +388,12 @@ class Walk:
                 self.told.pop(job_id, None)
                 self.used[job_id] = 0
             self.added.add(job_id)
+            if job.tracked:
+                self.tracked[job_id] = "alive"
+                states = {parent: self.tracked[parent] for parent in job.after}
+                alive = {parent for parent, state in states.items() if state == "alive"}
+                if alive and (job.runs_anyway or "dead" not in states.values()):
+                    self.waits[job_id] = alive, not job.runs_anyway
             if job.claim:
                 self.claims[job_id] = job.claim
             if job.unique is not None:
@@ -417,7 +462,7 @@ class Walk:
             consumer.held[entry.lane, entry.id] = job
 
     def _admitted(self, entry: Entry) -> Job:
-        flat = [part for pair in entry.fields.items() for part in pair]
+        flat = [part for pair in entry.fields.items() if pair[0] != b"doom" for part in pair]
         job = admit("walk", entry.lane, entry.id, flat, 10_000, None)
         assert isinstance(job, Job)
         return job
@@ -525,7 +570,7 @@ class Walk:
             return (await consumer.hands.settling.bury(lane, letters))[0]
 
         for job in await self._settle(consumer, lane, jobs, verb):
-            self.ended[job.id] += 1
+            self._ended(job.id, "dead")
 
     async def _hand_back(self, consumer: Consumer, lane: bytes, jobs: Sequence[Job]) -> None:
         entries = [job.entry for job in jobs]
@@ -568,6 +613,18 @@ class Walk:
             if self._again():
                 assert await consumer.hands.settling.complete(lane, done) == [-1] * len(done)
 
+    def _ended(self, job_id: str, how: str) -> None:
+        """A job has ended, and with it the waiting of others."""
+        self.ended[job_id] += 1
+        if job_id not in self.tracked:
+            return
+        self.tracked[job_id] = how
+        for child, (parents, fails) in list(self.waits.items()):
+            if job_id in parents:
+                parents.discard(job_id)
+                if not parents or (fails and how == "dead"):
+                    del self.waits[child]
+
     def _end(self, consumer: Consumer, lane: bytes, entries: Sequence[bytes], reply: Sequence[int]) -> None:
         """A plain success counts whoever owns the entry: a late one is one too. Only the first, though."""
         for entry, answer in zip(entries, reply, strict=True):
@@ -576,7 +633,8 @@ class Walk:
             )
             consumer.past.append(job)
             assert answer in {1, -1}
-            self.ended[job.id] += answer == 1
+            if answer == 1:
+                self._ended(job.id, "done")
 
     def _some_held(self, most: int = 4) -> tuple[Consumer, bytes, list[Job]]:
         consumer, lane = self.random.choice(self.consumers), self.random.choice(self.keys.lanes)

@@ -48,6 +48,8 @@ _DEADLINE: Final = "d"
 _SCHEDULED: Final = "s"
 _NOTED: Final = "n"
 _TRACE: Final = "w"
+_TRACKED: Final = "f"
+_AFTER: Final = "a"
 
 #: Headers that a job carries for tracing, and characters in them, at most.
 _TRACE_HEADERS: Final = 16
@@ -284,6 +286,10 @@ def _option_map(extras: Extras) -> dict[str, Any]:
         options[_NOTED] = True
     if extras.trace:
         options[_TRACE] = dict(extras.trace)
+    if extras.tracked:
+        options[_TRACKED] = True
+    if extras.after:
+        options[_AFTER] = list(extras.after)
     return options
 
 
@@ -311,6 +317,8 @@ def _read_extras(data: bytes) -> Extras:
         scheduled=_moment(options.pop(_SCHEDULED, None)),
         noted=options.pop(_NOTED, None) is True,
         trace=headers(options.pop(_TRACE, None)),
+        tracked=options.pop(_TRACKED, None) is True,
+        after=_words(options.pop(_AFTER, None)),
         others=options,
     )
 
@@ -339,6 +347,10 @@ def _word(value: Any) -> str:
 
 def _moment(value: Any) -> int | None:
     return value if type(value) is int and 0 < value <= _LARGEST else None
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    return tuple(word for word in value if type(word) is str) if type(value) is ARRAY else ()
 
 
 def _milliseconds(value: Any) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -11,16 +11,19 @@ from ..settings import NAME_LIMIT
 from .codec import Undecodable, decode
 from .job import Job
 
+#: The reason of a job that waited for another, which was given up or cancelled.
+PARENT_FAILED: Final = "parent_failed"
+
 
 @attrs.frozen
 class Spoiled:
-    """An entry that can never become a job; kept as a dead letter, bytes and all.
+    """An entry that must not be run, most because they can never become a job; kept as a dead letter, bytes and all.
 
     Attributes:
         lane: The stream it lies in.
         entry: Its entry id.
-        reason: ``malformed``, ``oversize_payload`` or ``decode_failed``.
-        detail: What exactly is wrong.
+        reason: ``malformed``, ``oversize_payload``, ``decode_failed``; or `PARENT_FAILED`, of a job without fault.
+        detail: What exactly is wrong; of a job without fault, how another ended, a colon and the id of that.
         data: The bytes of its field ``d``, if it has one.
         name: The bytes of its field ``n``, if it has one.
         fields: All its fields, when there is no ``d``.
@@ -52,7 +55,7 @@ def admit(
         limit: The largest envelope in bytes.
         home: The channels of its queue, carried along.
     """
-    data = name = None
+    data = name = doom = None
     lost = 0
     if fields:
         if fields[0] == b"d" and (len(fields) == 2 or (len(fields) == 4 and fields[2] == b"n")):
@@ -60,7 +63,7 @@ def admit(
             data = fields[1]
             name = fields[3] if len(fields) == 4 else None
         else:
-            data, name, lost = _search(fields)
+            data, name, lost, doom = _search(fields)
     if data is None:
         return Spoiled(
             lane, entry, "malformed", "no field 'd'", fields=tuple(fields or ()), lost=lost, home=home
@@ -91,13 +94,16 @@ def admit(
         failed + lost + 1
     )  # what was lost before that went out with the envelope is among its failed runs
     lost += extras.lost
+    if doom is not None:
+        detail = doom.decode("utf-8", "replace")
+        return Spoiled(lane, entry, PARENT_FAILED, detail, data, name or b"", lost=lost, home=home)
     return Job(queue, job_id, text, attempt, created_ms, override, extras, body, lane, entry, lost, home)
 
 
-def _search(fields: Sequence[bytes]) -> tuple[bytes | None, bytes | None, int]:
-    """Find the envelope, the name and the lost deliveries, wherever they are."""
+def _search(fields: Sequence[bytes]) -> tuple[bytes | None, bytes | None, int, bytes | None]:
+    """Find the envelope, the name, the lost deliveries, and why it must not be run, wherever they are."""
     found = dict(zip(fields[::2], fields[1::2], strict=False))
-    return found.get(b"d"), found.get(b"n"), _count(found.get(b"l", b""))
+    return found.get(b"d"), found.get(b"n"), _count(found.get(b"l", b"")), found.get(b"doom")
 
 
 def _count(value: bytes) -> int:

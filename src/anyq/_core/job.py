@@ -46,6 +46,8 @@ class Extras:
         scheduled: The epoch millisecond for which a schedule planned the job.
         noted: Whether an earlier run of the job told its progress, or logged.
         trace: What was going on when the job was enqueued, as tracing propagates it (``traceparent`` and the like).
+        tracked: Whether other jobs may wait for this one.
+        after: The ids of those that it waited for.
         others: What a newer AnyQ put there; carried along untouched.
     """
 
@@ -60,12 +62,14 @@ class Extras:
     scheduled: int | None = None
     noted: bool = False
     trace: Mapping[str, str] = {}
+    tracked: bool = False
+    after: tuple[str, ...] = ()
     others: Mapping[str, Any] = {}
 
     @property
     def owns(self) -> bool:
         """Whether the job owns keys that end with it."""
-        return bool(self.claim or self.unique or self.noted)
+        return bool(self.claim or self.unique or self.noted or self.tracked)
 
 
 NO_OVERRIDE = Override()
@@ -122,6 +126,14 @@ class Job:
         """For when a schedule planned this job, however late it runs; ``None`` for a job that no schedule made."""
         planned = self.extras.scheduled
         return None if planned is None else from_milliseconds(planned)
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """The ids of the jobs that this one waited for; ``queue.job(id).result()`` gives what they returned.
+
+        That is, if they kept their results (``result_ttl``).
+        """
+        return self.extras.after
 
     @property
     def deadline(self) -> datetime | None:

@@ -142,6 +142,20 @@ class Keys:
         """What is known of a schedule: its definition, in chasquimq's bytes and AnyQ's, and how often it fired."""
         return self._tag + b"repeat:spec:" + name.encode()
 
+    def track(self, job_id: str) -> bytes:
+        """How a job is for which others may wait: ``alive``, or how it ended."""
+        return self._tag + b"track:" + job_id.encode()
+
+    @property
+    def waiting(self) -> bytes:
+        """Hash of the jobs that wait for others: by id, for how many, and the job."""
+        return self._tag + b"waiting"
+
+    @property
+    def children(self) -> bytes:
+        """Hash of those that wait, by the id of the one that they wait for."""
+        return self._tag + b"children"
+
     def progress(self, job_id: str) -> bytes:
         """How far a job said that it is, and what belongs to the writing of its log."""
         return self._tag + b"progress:" + job_id.encode()

@@ -12,8 +12,8 @@ import msgpack
 
 from .._core import notices
 from .._core.codec import recode
-from .._core.entry import Spoiled, admit
-from .._core.outcome import Dead
+from .._core.entry import PARENT_FAILED, Spoiled, admit
+from .._core.outcome import Dead, Error
 from .._store.belongings import Belonging
 from .._store.settle import Letter
 from ..metrics.sink import DeadLettered
@@ -31,6 +31,7 @@ class DeadLetterRelocator(Relocator[Dead | Spoiled]):
 
     async def settle(self, lane: bytes, group: Sequence[Dead | Spoiled]) -> None:
         """Move jobs."""
+        group = [_whole(outcome) for outcome in group]
         await self.journal.flush([outcome.job for outcome in group if isinstance(outcome, Dead)])
         letters = [self._letter(outcome) for outcome in group]
         reply, trimmed = await self.patience(lambda: self.settling.bury(lane, letters))
@@ -111,3 +112,19 @@ class DeadLetterRelocator(Relocator[Dead | Spoiled]):
             self.bulletin.notice(notice)
         if self.bulletin.metrics:
             self.bulletin.observe(DeadLettered(queue=self.queue, task=name, reason=outcome.reason))
+
+
+def _whole(outcome: Dead | Spoiled) -> Dead | Spoiled:
+    """Make a job of an entry without fault: whoever waits for its result is told, and so are those that wait for it."""
+    if not isinstance(outcome, Spoiled) or outcome.reason != PARENT_FAILED:
+        return outcome
+    fields = b"d", outcome.data, b"n", outcome.name
+    home = outcome.home
+    job = admit(home.queue, outcome.lane, outcome.entry, fields, len(outcome.data), home)
+    if isinstance(job, Spoiled):
+        return job
+    task = home.tasks.get(job.name) or home.find(job.name)
+    job.result_ttl = job.extras.result_ttl or (task.policy.result_ttl if task is not None else None)
+    how, _, parent = outcome.detail.partition(":")
+    ended = "was cancelled" if how == "cancelled" else "was given up"
+    return Dead(job, PARENT_FAILED, Error("ParentFailed", f"job {parent!r}, for which it waited, {ended}"))

@@ -87,7 +87,7 @@ class Publisher:
             Leaving: `finish` was called while this waited for room.
         """
         # With a bound on the length everybody answers for itself: one that must wait must not hold up the others.
-        if len(jobs) != 1 or self._max_length or not (self._unanswered or self._waiting):
+        if len(jobs) != 1 or jobs[0].after or self._max_length or not (self._unanswered or self._waiting):
             return await self._send(jobs, wait=wait)
         ticket = _Ticket(jobs[0])
         self._waiting.append(ticket)
@@ -158,7 +158,7 @@ class Publisher:
         """Send one batch until it is answered."""
         self._batch = number = self._batch + 1
         self._unanswered[number] = None
-        plain = all(job.plain for job in jobs)
+        plain, waiting = all(job.plain for job in jobs), bool(jobs[0].after)
         pause = _FIRST_PAUSE
 
         async def send() -> list[Answer]:
@@ -166,6 +166,8 @@ class Publisher:
             if plain:
                 await self._publishing.publish(number, lowest, jobs, self._max_length)
                 return [True] * len(jobs)
+            if waiting:
+                return await self._publishing.await_(number, lowest, jobs, self._max_length)
             return await self._publishing.schedule(number, lowest, jobs, self._max_length)
 
         try:
@@ -186,6 +188,7 @@ class Publisher:
     def _batches(self, jobs: Sequence[Addition]) -> Iterator[Sequence[Addition]]:
         # A batch that fills the whole queue would wait until it is empty, and starve beside other producers.
         longest = min(_LARGEST_BATCH, max(1, self._max_length // 10) if self._max_length else _LARGEST_BATCH)
+        longest = min(longest, max(1, _LARGEST_BATCH // (len(jobs[0].after) or 1)))
         start = size = 0
         for index, job in enumerate(jobs):
             size += len(job.envelope)

@@ -26,11 +26,20 @@ class Belonging:
         key: The key.
         owner: Who must still hold the claim; ``""`` when the key is the job's alone.
         keep_ms: Milliseconds for which it stays after the job's end.
+        track: The job's id, when the key is its track: how it ended is written there, and who waits for it is let go.
+        beside: The keys that takes, besides.
     """
 
     key: bytes
     owner: str = ""
     keep_ms: int = 0
+    track: str = ""
+    beside: tuple[bytes, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """What it is, in the words of ``_ending.lua``."""
+        return f"t{self.track}" if self.track else f"c{self.owner}" if self.owner else "o"
 
 
 def belongings(
@@ -53,6 +62,10 @@ def belongings(
     if noted or extras.noted:
         kept = round(retention.logs * 1000)
         owned += (Belonging(keys.progress(job_id), "", kept), Belonging(keys.log(job_id), "", kept))
+    if extras.tracked:
+        outcome = round(retention.outcomes * 1000)
+        beside = keys.waiting, keys.children, keys.stream
+        owned += (Belonging(keys.track(job_id), "", outcome, job_id, beside),)
     return owned
 
 
@@ -60,5 +73,5 @@ def as_words(owned: Sequence[Belonging]) -> tuple[list[bytes], list[Argument]]:
     """Write belongings down for a script that begins with ``_ending.lua``: their keys, and their arguments."""
     words: list[Argument] = [len(owned)]
     for one in owned:
-        words += one.owner, one.keep_ms
-    return [one.key for one in owned], words
+        words += one.kind, one.keep_ms
+    return [key for one in owned for key in (one.key, *one.beside)], words

@@ -216,7 +216,7 @@ class Controlling:
     ) -> bool:
         """Let a delayed job wait for another time; tell whether it was done."""
         keys = self._keys
-        owned, _ = as_words(self._owned(job_id, found))
+        owned = [one.key for one in self._owned(job_id, found)]
         places = (keys.delayed, keys.delayed_member(job_id), keys.taken_id(job_id), self._sent, *owned)
         when = ("in", delay_ms or 0) if due_ms is None else ("at", due_ms)
         done = await self._client.run(

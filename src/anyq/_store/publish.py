@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from .._core.codec import envelope_id
+from .._core.codec import delayed_member, envelope_id
 from .._core.keys import Keys
 from .._redis.client import Client
 from . import scripts
@@ -18,6 +18,9 @@ _REMEMBERED = 3600
 #: deleted). On a queue shared with chasquimq, whose workers end no claims, it is chasquimq's hour.
 _CLAIMS_MS = 30 * 24 * 3600 * 1000
 _SHARED_CLAIMS_MS = 3600 * 1000
+
+#: How many jobs may wait for one: a bounded time in which the server serves nobody else when that one ends.
+MOST_CHILDREN = 1000
 
 
 def claims_ms(keys: Keys) -> int:
@@ -43,9 +46,22 @@ class Holder:
     done: bool = True
 
 
+@attrs.frozen
+class Obstacle:
+    """The job for which another cannot wait; that one was not added.
+
+    Attributes:
+        job_id: Its id.
+        crowded: Too many wait for it already; otherwise nothing is known of it.
+    """
+
+    job_id: str
+    crowded: bool
+
+
 #: What became of a job that was to be added: ``True`` it is new; ``False`` its chosen id was taken; else the `Holder`
-#: of its unique key.
-Answer = bool | Holder
+#: of its unique key, or the `Obstacle` to its waiting.
+Answer = bool | Holder | Obstacle
 
 
 @attrs.define  # not frozen: that takes three times as long to make, and they are made by the thousand
@@ -63,6 +79,9 @@ class Addition:
         window_ms: Milliseconds for which it holds that key at least, ended or not.
         replaces: With a unique key: the id of the job that waits under it and is to be replaced by this one (``""``:
             nobody is expected there). ``None`` leaves alone whoever is there.
+        tracked: Whether other jobs may wait for it.
+        after: The ids of jobs that it waits for.
+        runs_anyway: Whether it is run though one of those was given up.
     """
 
     name: str
@@ -74,6 +93,9 @@ class Addition:
     unique: str | None = None
     window_ms: int = 0
     replaces: str | None = None
+    tracked: bool = False
+    after: tuple[str, ...] = ()
+    runs_anyway: bool = False
 
     @property
     def delayed(self) -> bool:
@@ -133,7 +155,7 @@ class Publishing:
                 args += "", 0
             owner = job.job_id or "" if job.unique is not None else ""
             args += job.name, job.envelope, job.claim, owner, job.window_ms
-            args += "" if job.replaces is None else "last", job.replaces or ""
+            args += "" if job.replaces is None else "last", job.replaces or "", "t" if job.tracked else ""
             keys += self._claims(job)
         reply = await self._client.run(scripts.SCHEDULE, keys, args)
         if reply == -1:
@@ -158,7 +180,29 @@ class Publishing:
             keys.append(self._keys.delayed_member(job_id))
         if job.replaces and job.replaces != job_id:
             keys.append(self._keys.delayed_member(job.replaces))
+        if job.tracked:
+            keys.append(self._keys.track(job_id))
         return keys
+
+    async def await_(
+        self, batch: int, lowest: int, jobs: Sequence[Addition], max_length: int
+    ) -> list[Answer]:
+        """Add jobs that wait for others; tell for each what became of it.
+
+        Raises:
+            Full: There is no room for one that would be ready now; nothing was added.
+        """
+        keys = [self._keys.stream, self._keys.waiting, self._keys.children, self._sent]
+        args: list[bytes | str | int] = [batch, lowest, max_length, _REMEMBERED, _CLAIMS_MS, MOST_CHILDREN]
+        for job in jobs:
+            assert job.job_id is not None
+            keys += (self._keys.track(id) for id in (job.job_id, *job.after))
+            args += job.job_id, delayed_member(job.name, job.envelope), "r" if job.runs_anyway else "f"
+            args += len(job.after), *job.after
+        reply = await self._client.run(scripts.AWAIT, keys, args)
+        if reply == -1:
+            raise Full
+        return [_answer(answer) for answer in reply]
 
     async def forget(self) -> None:
         """Drop this producer's memory on the server; it is going away."""
@@ -168,4 +212,7 @@ class Publishing:
 def _answer(reply: int | bytes) -> Answer:
     if isinstance(reply, int):
         return reply == 1
-    return Holder(reply[1:].decode(), done=reply[:1] == b"h")
+    kind, job_id = reply[:1], reply[1:].decode()
+    if kind in b"um":
+        return Obstacle(job_id, crowded=kind == b"m")
+    return Holder(job_id, done=kind == b"h")

@@ -1,22 +1,69 @@
--- Put before every script that ends jobs: what a job owns ends with it, in the same step.
+-- Put before every script that ends jobs: what a job owns ends with it, and who waits for it is let go, in the same step.
 
--- End the belongings of one job. KEYS from `key` on: the keys; ARGV from `i` on: how many, then per key: owner, milliseconds to
--- keep it ('0': none). With an owner the key is a claim, '<until>:<owner>' (or '~': a later job may replace that one): it goes if
--- it is still that owner's, yet not before `until` (epoch milliseconds). Without an owner ('') it is the job's alone.
--- Gives the next key and the next argument.
-local function end_belongings(key, i)
+-- Put a delayed member (name length, name, envelope) into the stream; `doom` says why it must not be run, or is false.
+local function release(stream, member, doom)
+  local a, b = string.byte(member, 1, 2)
+  local name, envelope = string.sub(member, 5, 4 + a + b * 256), string.sub(member, 5 + a + b * 256)
+  local fields = { 'd', envelope }
+  if name ~= '' then fields[3], fields[4] = 'n', name end
+  if doom then
+    fields[#fields + 1] = 'doom'
+    fields[#fields + 1] = doom
+  end
+  redis.call('XADD', stream, '*', unpack(fields))
+end
+
+-- Write down how a job ended, and let go of those that wait for it: those that waited for nothing else may run, those that fail
+-- with it are doomed, at once. Each leaves `waiting` when it is let go, so nobody is let go twice.
+-- KEYS from `key` on: its track, the hashes waiting and children, the stream.
+local function follow_up(key, id, outcome, keep)
+  local track, waiting, children, stream = unpack(KEYS, key, key + 3)
+  for child in string.gmatch(redis.call('HGET', children, id) or '', '[^\n]+') do
+    local kept = redis.call('HGET', waiting, child)
+    if kept then
+      local left, mode, start = string.match(kept, '^(%d+)(%a)()')
+      local member = string.sub(kept, start)
+      local doomed = mode == 'f' and outcome ~= 'done'
+      left = tonumber(left) - 1
+      if doomed or left == 0 then
+        release(stream, member, doomed and outcome .. ':' .. id)
+        redis.call('HDEL', waiting, child)
+      else
+        redis.call('HSET', waiting, child, left .. mode .. member)
+      end
+    end
+  end
+  redis.call('HDEL', children, id)
+  if keep > 0 then
+    redis.call('SET', track, outcome, 'PX', string.format('%.0f', keep))
+  else
+    redis.call('DEL', track)
+  end
+end
+
+-- End the belongings of one job. KEYS from `key` on: the keys; ARGV from `i` on: how many, then per key: what it is, milliseconds
+-- to keep it ('0': none). It is 'o', the job's alone; or 'c<owner>', a claim, '<until>:<owner>' (or '~': a later job may replace
+-- that one), which goes if it is still that owner's, yet not before `until` (epoch milliseconds); or 't<id>', its track, with the
+-- three keys that `follow_up` needs behind it. `outcome` is done, dead or cancelled. Gives the next key and the next argument.
+local function end_belongings(key, i, outcome)
   local last = i + 2 * tonumber(ARGV[i])
   for at = i + 1, last, 2 do
+    local kind, owner = string.sub(ARGV[at], 1, 1), string.sub(ARGV[at], 2)
     local keep, mine = tonumber(ARGV[at + 1]), true
-    if ARGV[at] ~= '' then
-      local until_, owner = string.match(redis.call('GET', KEYS[key]) or '', '^(%d+)[:~](.*)$')
-      mine = owner == ARGV[at]
-      if mine and until_ ~= '0' then keep = math.max(keep, tonumber(until_) - now()) end
-    end
-    if mine and keep > 0 then
-      redis.call('PEXPIRE', KEYS[key], string.format('%.0f', keep))
-    elseif mine then
-      redis.call('DEL', KEYS[key])
+    if kind == 't' then
+      follow_up(key, owner, outcome, keep)
+      key = key + 3
+    else
+      if kind == 'c' then
+        local until_, by = string.match(redis.call('GET', KEYS[key]) or '', '^(%d+)[:~](.*)$')
+        mine = by == owner
+        if mine and until_ ~= '0' then keep = math.max(keep, tonumber(until_) - now()) end
+      end
+      if mine and keep > 0 then
+        redis.call('PEXPIRE', KEYS[key], string.format('%.0f', keep))
+      elseif mine then
+        redis.call('DEL', KEYS[key])
+      end
     end
     key = key + 1
   end
@@ -25,7 +72,10 @@ end
 
 -- The same two numbers for a job that has ended before, and nothing is changed.
 local function skip_belongings(key, i)
-  local count = tonumber(ARGV[i])
-  return key + count, i + 2 * count + 1
+  local last = i + 2 * tonumber(ARGV[i])
+  for at = i + 1, last, 2 do
+    key = key + (string.sub(ARGV[at], 1, 1) == 't' and 4 or 1)
+  end
+  return key, last + 1
 end
 

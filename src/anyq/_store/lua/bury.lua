@@ -15,7 +15,7 @@ while i <= #ARGV do
       redis.call('SET', KEYS[key], ARGV[i + 2], 'PX', keep)
       redis.call('PUBLISH', ARGV[i + 3], 'dead')
     end
-    key, i = end_belongings(key + 1, owns)
+    key, i = end_belongings(key + 1, owns, 'dead')
     settle(KEYS[1], group, entry)
     reply[#reply + 1] = 1
   else

@@ -19,7 +19,7 @@ if not pending.err and #pending > 0 then
   return 2
 end
 tell(KEYS[3], ARGV[8], ARGV[6], ARGV[7])
-end_belongings(7, 14)
+end_belongings(7, 14, 'cancelled')
 note(KEYS[5], ARGV[9], ARGV[10], name_of(found[2]))
 redis.call('XDEL', KEYS[1], entry)
 if ARGV[13] ~= '' then redis.call('HSET', KEYS[6], ARGV[13], redis.call('XLEN', KEYS[1])) end

@@ -13,7 +13,7 @@ while i <= #ARGV do
   if #redis.call('XPENDING', KEYS[1], ARGV[1], entry, entry, 1) > 0 then
     -- Add first, delete last: scripts do not roll back.
     if keep ~= '0' then redis.call('SET', result, bytes, 'PX', keep) end
-    key, i = end_belongings(key + 1, i + 4)
+    key, i = end_belongings(key + 1, i + 4, 'done')
     if channel ~= '' then redis.call('PUBLISH', channel, 'done') end
     redis.call('XACK', KEYS[1], ARGV[1], entry)
     redis.call('XDEL', KEYS[1], entry)

@@ -12,7 +12,7 @@ while i <= #ARGV do
   if ended == 1 then
     tell(KEYS[key], ARGV[i + 4], ARGV[i + 2], ARGV[i + 3])
     redis.call('ZREM', KEYS[2], id)
-    key, i = end_belongings(key + 1, i + 5)
+    key, i = end_belongings(key + 1, i + 5, 'cancelled')
     settle(KEYS[1], group, entry)
   else
     key, i = skip_belongings(key + 1, i + 5)

@@ -4,16 +4,17 @@
 --       with a unique key: that key
 --       when it is delayed: its index
 --       with an expected holder that is not itself: the index of that one
+--       when others may wait for it: its track
 -- ARGV  1 number of this batch   2 lowest number not yet answered   3 max_length (0: none)   4 seconds to remember
 --       5 channel to wake promoters   6 milliseconds past its due time for which a job holds its claims, if nobody ends it
 --       then per job: when ('' now, 'in' milliseconds, 'at' epoch milliseconds), that number, name, envelope,
 --       claim on its id ('' for a made one), its id if it has a unique key (else ''), milliseconds for which it keeps that
 --       key at least, 'last' to replace the job that waits under the key, if that was added so too (else ''),
---       who that is expected to be ('' nobody)
+--       who that is expected to be ('' nobody), 't' when others may wait for it (else '')
 -- Reply -1 full: nothing added; else per job
 --       1 new, 0 its id was taken, 'h<id>' job <id> holds the unique key (or was replaced by this one, under its own id),
 --       'c<id>' nothing was done: job <id> holds the key and was not expected, or does not wait any more
-local STEP, FIRST = 9, 7
+local STEP, FIRST = 10, 7
 local batch = ARGV[1]
 -- One below the floor was answered: these are bytes of a connection that was given up, and they come late.
 local known = redis.call('ZMSCORE', KEYS[3], batch, 'floor')
@@ -49,11 +50,12 @@ local reply, key, life = {}, 4, tonumber(ARGV[6])
 for i = FIRST, #ARGV, STEP do
   local when, number, name, envelope = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3]
   local claim, id, window, expected = ARGV[i + 4], ARGV[i + 5], tonumber(ARGV[i + 6]), ARGV[i + 8]
-  local taken, unique, index, index_of_expected
+  local taken, unique, index, index_of_expected, track
   if claim ~= '' then taken, key = key, key + 5 end
   if id ~= '' then unique, key = KEYS[key], key + 1 end
   if when ~= '' then index, key = KEYS[key], key + 1 end
   if expected ~= '' and expected ~= id then index_of_expected, key = KEYS[key], key + 1 end
+  if ARGV[i + 9] == 't' then track, key = KEYS[key], key + 1 end
 
   local answer, replaced = 1, nil
   local holder, yields = unique and redis.call('GET', unique) or nil, false
@@ -96,6 +98,7 @@ for i = FIRST, #ARGV, STEP do
       redis.call('XADD', KEYS[1], '*', 'd', envelope, 'n', name)
     end
     local lasts = math.min(life + (member and math.max(0, due - now) or 0), 9e15)
+    if track then redis.call('SET', track, 'alive', 'PX', string.format('%.0f', lasts)) end
     if taken then
       redis.call('SET', KEYS[taken], '0:' .. claim, 'PX', string.format('%.0f', lasts))
       redis.call('DEL', unpack(KEYS, taken + 1, taken + 4))

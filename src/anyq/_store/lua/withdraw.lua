@@ -9,7 +9,7 @@ if redis.call('ZREM', KEYS[1], ARGV[4]) == 0 then return 0 end
 if redis.call('GET', KEYS[2]) == ARGV[4] then redis.call('DEL', KEYS[2]) end
 if redis.call('GET', KEYS[3]) == '1' then redis.call('DEL', KEYS[3]) end  -- as chasquimq marks it
 tell(KEYS[4], ARGV[7], ARGV[5], ARGV[6])
-end_belongings(7, 11)
+end_belongings(7, 11, 'cancelled')
 note(KEYS[6], ARGV[8], ARGV[9], ARGV[10])
 remember(KEYS[5], ARGV[1], ARGV[2], ARGV[3])
 return 1

@@ -1,0 +1,68 @@
+-- Add jobs that wait for others to end, once, however often the batch is sent. A job that those others have left nothing to wait
+-- for is ready at once.
+-- KEYS  1 stream   2 waiting   3 children   4 sent   then per job: its track, the tracks of those that it waits for
+-- ARGV  1 number of this batch   2 lowest number not yet answered   3 max_length (0: none)   4 seconds to remember
+--       5 milliseconds for which a track lasts, if nobody ends its job   6 how many may wait for one job
+--       then per job: id, name length, name and envelope as in a delayed member, 'f' to fail with those that it waits for or
+--       'r' to run all the same, how many they are, their ids
+-- Reply -1 full: nothing added; else per job
+--       1 added, 'u<id>' job <id> is unknown, 'm<id>' too many wait for job <id>: in both cases the job was not added
+local batch = ARGV[1]
+local known = redis.call('ZMSCORE', KEYS[4], batch, 'floor')
+if known[1] or known[2] and tonumber(batch) < tonumber(known[2]) then
+  -- Sent again: the answers of then. All were added, but for those that are noted.
+  local noted, again, place, i = {}, {}, 0, 7
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], batch, batch)) do
+    local at, answer = string.match(member, '^%d+:(%d+):(.*)$')
+    if at then noted[tonumber(at)] = answer end
+  end
+  while i <= #ARGV do
+    place, i = place + 1, i + 4 + tonumber(ARGV[i + 3])
+    again[place] = noted[place] or 1
+  end
+  return again
+end
+
+local limit = tonumber(ARGV[3])
+if limit > 0 and redis.call('XLEN', KEYS[1]) >= limit then return -1 end
+
+local reply, key, i = {}, 5, 7
+while i <= #ARGV do
+  local id, member, mode, count = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
+  local track, answer, doom, alive = KEYS[key], 1, false, {}
+  for place = 1, count do
+    local parent = ARGV[i + 3 + place]
+    local state = redis.call('GET', KEYS[key + place])
+    if not state then
+      answer = answer == 1 and 'u' .. parent or answer
+    elseif state == 'alive' then
+      alive[#alive + 1] = parent
+      local _, others = string.gsub(redis.call('HGET', KEYS[3], parent) or '', '\n', '\n')
+      if others >= tonumber(ARGV[6]) then answer = answer == 1 and 'm' .. parent or answer end
+    elseif state ~= 'done' and mode == 'f' then
+      doom = doom or state .. ':' .. parent
+    end
+  end
+  if answer == 1 then
+    if doom or #alive == 0 then
+      release(KEYS[1], member, doom)
+    else
+      redis.call('HSET', KEYS[2], id, #alive .. mode .. member)
+      for _, parent in ipairs(alive) do
+        redis.call('HSET', KEYS[3], parent, (redis.call('HGET', KEYS[3], parent) or '') .. id .. '\n')
+      end
+    end
+    redis.call('SET', track, 'alive', 'PX', ARGV[5])
+  end
+  reply[#reply + 1] = answer
+  key, i = key + 1 + count, i + 4 + count
+end
+
+redis.call('ZADD', KEYS[4], batch, batch)
+for place, answer in ipairs(reply) do
+  if answer ~= 1 then redis.call('ZADD', KEYS[4], batch, batch .. ':' .. place .. ':' .. answer) end
+end
+redis.call('ZADD', KEYS[4], 'GT', ARGV[2], 'floor')
+redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', '(' .. ARGV[2])
+redis.call('EXPIRE', KEYS[4], ARGV[4])
+return reply
