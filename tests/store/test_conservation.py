@@ -80,6 +80,12 @@ MUTATIONS = {
     "what came back is aside still": ("readmit", "  redis.call('XDEL', KEYS[2], row[1])\n", ""),
     "a batch is not remembered": ("publish", "redis.call('ZADD', KEYS[2], batch, batch)", ""),
     "a delayed batch is not remembered": ("schedule", "redis.call('ZADD', KEYS[3], batch, batch)", ""),
+    "a cancelled job is promoted": ("withdraw", "redis.call('ZREM', KEYS[1], ARGV[4]) == 0", "false"),
+    "a cancelled job stays queued": ("cancel", "redis.call('XDEL', KEYS[1], entry)\n", ""),
+    "what a worker has is deleted": ("cancel", "#pending > 0 then", "#pending > 9 then"),
+    "a cancelled job comes back as a retry": ("retry", "if cancels and", "if false and"),
+    "a request outlives its job": ("end_cancelled", "redis.call('ZREM', KEYS[2], id)", ""),
+    "a request is inherited": ("_afresh", "redis.call('ZREM', cancels,", "redis.call('ZSCORE', cancels,"),
     "what is delayed cannot be found": (
         "_delay",
         "redis.call('SET', index, member",

@@ -117,7 +117,7 @@ class Table:
     def controlling(self) -> Controlling:
         """Somebody who looks for single jobs and changes them; its batches are numbered by the test."""
         self._producers += 1
-        return Controlling(self.client, self.keys, b"producer-%d" % self._producers, Retention())
+        return Controlling(self.client, self.keys, b"producer-%d" % self._producers, Retention(logs=0))
 
     async def hands(self, name: bytes, *, alive: bool = True, **options: Any) -> Hands:
         """A consumer in the group."""

@@ -17,6 +17,7 @@ from typing import Any
 import attrs
 import pytest
 from redis.exceptions import ResponseError
+from tests.support.cancelling import Cancelling
 from tests.support.hands import Entry, Hands, Table, addition, claiming, member
 from tests.support.timetable import Timetable
 
@@ -103,6 +104,7 @@ class Walk:
         ] = {}  # those who wait: for whom, and whether they fail with them
         self.counts: Counter[str] = Counter()
         self.timetable = Timetable(self)
+        self.cancelling = Cancelling(self)
         self._xackdel = xackdel
         self._names = 0
         self._ids = 0
@@ -156,6 +158,10 @@ class Walk:
             (4, self.timetable.decide),
             (6, self.timetable.fire),
             (2, self.timetable.hold),
+            (5, self.cancelling.cancel),
+            (3, self.cancelling.reschedule),
+            (4, self.cancelling.end_cancelled),
+            (2, self.cancelling.read_requests),
         ]
         names = [move for _, move in moves]
         weights = [weight for weight, _ in moves]
@@ -217,6 +223,7 @@ class Walk:
             mine = [id for id in self.added if owner in {id, self.claims.get(id)}]
             assert mine, f"{key!r} is held by nobody known: {value!r}"
             assert not self.ended[mine[0]], f"{key!r} outlived {mine[0]}"
+        await self.cancelling.look()
         for lane, entry, _, _ in await self.table.pending():
             assert (lane, entry) in entries, f"{entry!r} is pending, and there is no such entry"
 
@@ -396,6 +403,7 @@ class Walk:
                     self.waits[job_id] = alive, not job.runs_anyway
             if job.claim:
                 self.claims[job_id] = job.claim
+                self.cancelling.asked.discard(job_id)
             if job.unique is not None:
                 self.holders[job.unique] = job_id
                 if job.replaces is not None:
@@ -418,7 +426,7 @@ class Walk:
     def _some_key(self) -> str:
         return f"key-{self.random.randrange(6)}"
 
-    def _owned(self, job: Job) -> tuple[Belonging, ...]:
+    def owned(self, job: Job) -> tuple[Belonging, ...]:
         return belongings(self.keys, job.id, job.extras, Retention(logs=0), noted=bool(self.told.get(job.id)))
 
     async def _claims(self) -> list[tuple[bytes, bytes]]:
@@ -478,7 +486,7 @@ class Walk:
         """Successes with a result."""
         consumer, lane, jobs = self._some_held()
         if jobs:
-            done = [Kept(job.entry, job.id, b"x", 60.0, self._owned(job)) for job in jobs]
+            done = [Kept(job.entry, job.id, b"x", 60.0, self.owned(job)) for job in jobs]
             entries = [job.entry for job in jobs]
             self._end(consumer, lane, entries, await consumer.hands.settling.complete(lane, done))
             if self._again():
@@ -502,7 +510,7 @@ class Walk:
     async def renew(self) -> None:
         """The server names exactly those that are not ours any more."""
         consumer, lane, jobs = self._some_held(most=20)
-        owners = await self._owners(lane)
+        owners = await self.owners(lane)
         lost = await consumer.hands.leasing.renew(lane, [job.entry for job in jobs]) if jobs else []
         assert lost == [job.entry for job in jobs if owners.get(job.entry) != consumer.hands.name]
         for entry in lost:
@@ -534,7 +542,7 @@ class Walk:
         line = b"line %d" % self._writings
         told = [notes.Note(job.entry, job.id, self._writings, b"p", [line]) for job in jobs]
         noting = notes.Noting(self.client, self.keys, consumer.hands.name, LINES, 1000)
-        owners = await self._owners(lane)
+        owners = await self.owners(lane)
         expected = [int(owners.get(job.entry) == consumer.hands.name) for job in jobs]
         for _ in range(1 + self._again()):
             assert await noting.note(lane, told) == expected
@@ -543,6 +551,7 @@ class Walk:
                 self.told[job.id] = [*self.told.get(job.id, []), line][-LINES:]
 
     async def _retry(self, consumer: Consumer, lane: bytes, jobs: Sequence[Job]) -> None:
+        jobs = await self.cancelling.refused(consumer, lane, jobs)
         failed = [job.attempt - self.random.choice([0, 0, 1]) for job in jobs]
         moves = [
             (job.entry, self.random.randrange(20), member(job.id, count, job.extras))
@@ -553,6 +562,10 @@ class Walk:
             if job in moved:
                 self.used[job.id] = count
 
+    def member(self, job: Job) -> bytes:
+        """A job as it would be delayed after a failure."""
+        return member(job.id, job.attempt, job.extras)
+
     async def _bury(self, consumer: Consumer, lane: bytes, jobs: Sequence[Job]) -> None:
         letters = [
             Letter(
@@ -561,7 +574,7 @@ class Walk:
                 job.id,
                 b"why",
                 self.random.choice([0, 9]),
-                self._owned(job),
+                self.owned(job),
             )
             for job in jobs
         ]
@@ -587,7 +600,7 @@ class Walk:
         """Run an owner-checked verb: 1 for what the consumer owns, 0 for the rest, and only 0 the second time."""
         if not jobs:
             return []
-        owners = await self._owners(lane)
+        owners = await self.owners(lane)
         expected = [moved * int(owners.get(job.entry) == consumer.hands.name) for job in jobs]
         assert await verb() == expected, (
             f"{consumer.hands.name!r} owns {expected} of {[job.id for job in jobs]}"
@@ -607,7 +620,7 @@ class Walk:
             if self._again():
                 assert await consumer.hands.settling.ack(lane, plain) == [-1] * len(plain)
         if owning:
-            done = [Kept(job.entry, job.id, b"", 0.0, self._owned(job)) for job in owning]
+            done = [Kept(job.entry, job.id, b"", 0.0, self.owned(job)) for job in owning]
             entries = [job.entry for job in owning]
             self._end(consumer, lane, entries, await consumer.hands.settling.complete(lane, done))
             if self._again():
@@ -645,7 +658,7 @@ class Walk:
         """Whether the reply was lost, and so the same is sent again."""
         return self.random.random() < 0.25
 
-    async def _owners(self, lane: bytes) -> dict[bytes, bytes]:
+    async def owners(self, lane: bytes) -> dict[bytes, bytes]:
         return {entry: owner for where, entry, owner, _ in await self.table.pending() if where == lane}
 
     # -- dying --------------------------------------------------------------------------------------------------------
@@ -682,7 +695,8 @@ class Walk:
         jobs = list({job.entry: job for job in self.random.sample(known, min(len(known), 3))}.values())
         if not jobs:
             return
-        verb = self.random.choice(["ack", "retry", "bury", "hand back", "set aside", "renew", "tell"])
+        verbs = ["ack", "retry", "bury", "hand back", "set aside", "renew", "tell", "end cancelled"]
+        verb = self.random.choice(verbs)
         if verb == "ack":
             await self._acknowledge(zombie, lane, jobs)
         elif verb == "retry":
@@ -691,12 +705,14 @@ class Walk:
             await self._bury(zombie, lane, jobs)
         elif verb == "tell":
             await self._note(zombie, lane, jobs)
+        elif verb == "end cancelled":
+            await self.cancelling.end(zombie, lane, jobs)
         elif verb == "hand back":
             await self._hand_back(zombie, lane, jobs)
         elif verb == "set aside":
             await self._set_aside(zombie, lane, jobs)
         else:
-            owners = await self._owners(lane)
+            owners = await self.owners(lane)
             lost = await zombie.hands.leasing.renew(lane, [job.entry for job in jobs])
             assert lost == [job.entry for job in jobs if owners.get(job.entry) != zombie.hands.name]
 
@@ -815,6 +831,7 @@ class Walk:
             return b"unique"
         self.ended[job_id] -= 1
         self.used[job_id] = 0
+        self.cancelling.asked.discard(job_id)
         self.told.pop(job_id, None)
         if claim:
             self.claims[job_id] = claim
@@ -849,6 +866,9 @@ class Walk:
                 self.promote,
                 self.ack,
                 self.complete,
+                self.cancelling.cancel,
+                self.cancelling.reschedule,
+                self.cancelling.end_cancelled,
             ):
                 await move()
 
@@ -868,7 +888,7 @@ class Walk:
             self.keys.dead_letters: lambda: self._bury(consumer, lane, jobs),
         }
         target = self.random.choice(list(targets))
-        owners = await self._owners(lane)
+        owners = await self.owners(lane)
         if not any(owners.get(job.entry) == consumer.hands.name for job in jobs):
             return
         aside = target + b":aside"
@@ -884,7 +904,7 @@ class Walk:
             await self.client.call("DEL", target)
             if existed:
                 await self.client.call("RENAME", aside, target)
-        assert await self._owners(lane) == owners
+        assert await self.owners(lane) == owners
 
     async def _join(self) -> Consumer:
         self._names += 1

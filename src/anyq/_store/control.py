@@ -227,7 +227,8 @@ class Controlling:
         return bool(done)
 
     def _owned(self, job_id: str, found: Delayed | Lying) -> Sequence[Belonging]:
-        return belongings(self._keys, job_id, found.extras, self._retention)
+        # An earlier run may have told something, and nobody here knows.
+        return belongings(self._keys, job_id, found.extras, self._retention, noted=True)
 
 
 def _apart(member: bytes) -> tuple[bytes, bytes]:
@@ -245,7 +246,10 @@ def _extras(envelope: bytes) -> Extras:
 
 
 def _how(failure: bytes) -> str:
-    fields: Any = msgpack.unpackb(failure)
-    if fields.get("reason") != REASON:
+    try:
+        fields: Any = msgpack.unpackb(failure)
+    except ValueError:
+        return "failed"
+    if type(fields) is not dict or fields.get("reason") != REASON:
         return "failed"
     return "stopped" if fields.get("held") else "cancelled"

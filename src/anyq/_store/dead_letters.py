@@ -121,7 +121,7 @@ class Mending:
         Raises:
             Full: There is no room for all of them under ``max_length`` (0: no limit); nothing was done.
         """
-        keys = [self._keys.dead_letters, self._keys.stream, self._memory]
+        keys = [self._keys.dead_letters, self._keys.stream, self._memory, self._keys.cancels]
         args: list[Argument] = [batch, _REMEMBERED, max_length, claims_ms(self._keys)]
         for letter in letters:
             extras = letter.extras

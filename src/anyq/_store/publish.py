@@ -143,7 +143,7 @@ class Publishing:
         Raises:
             Full: There is no room for all that are ready now; nothing was added.
         """
-        keys = [self._keys.stream, self._keys.delayed, self._sent]
+        keys = [self._keys.stream, self._keys.delayed, self._sent, self._keys.cancels]
         lasting = claims_ms(self._keys)
         args: list[bytes | str | int] = [batch, lowest, max_length, _REMEMBERED, self._keys.due, lasting]
         for job in jobs:

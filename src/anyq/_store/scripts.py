@@ -17,7 +17,7 @@ def _load(name: str, *prologues: str) -> Script:
 
 
 PUBLISH = _load("publish")
-SCHEDULE = _load("schedule", "_delay")
+SCHEDULE = _load("schedule", "_delay", "_afresh")
 ACK = _load("ack")
 COMPLETE = _load("complete", "_owner", "_ending")
 PROMOTE = _load("promote")
@@ -38,7 +38,7 @@ RESUME = _load("resume")
 LOOK = _load("look")
 CONFIRM = _load("confirm")
 LETTERS = _load("letters")
-REPLAY = _load("replay")
+REPLAY = _load("replay", "_afresh")
 DISCARD = _load("discard")
 TRIM = _load("trim")
 AGES = _load("ages")

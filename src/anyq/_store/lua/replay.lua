@@ -1,5 +1,5 @@
 -- Make dead letters ready jobs again; once, however often the batch is sent.
--- KEYS  1 dead letters   2 stream   3 memory of this replay   then per letter: what its job left: result, failure;
+-- KEYS  1 dead letters   2 stream   3 memory of this replay   4 cancels   then per letter: what its job left: result, failure;
 --       with a claim: its taken id; with a unique key: that key
 -- ARGV  1 number of this batch   2 seconds to remember   3 max_length (0: none)
 --       4 milliseconds for which a job holds its claims, if nobody ends it
@@ -31,7 +31,7 @@ local function free(key, owner)
   return not held or string.match(held, '^%d+[:~](.*)$') == owner
 end
 
-local reply, key = {}, 4
+local reply, key = {}, 5
 for i = FIRST, #ARGV, STEP do
   local id, name, claim, unique = ARGV[i], ARGV[i + 1], ARGV[i + 3], ARGV[i + 4]
   local result, failure, taken, lock = KEYS[key], KEYS[key + 1], nil, nil
@@ -55,6 +55,7 @@ for i = FIRST, #ARGV, STEP do
     if taken then redis.call('SET', taken, '0:' .. claim, 'PX', ARGV[4]) end
     if lock then redis.call('SET', lock, '0:' .. unique, 'PX', ARGV[4]) end
     redis.call('DEL', result, failure)
+    forget_request(KEYS[4], failure)
     redis.call('XDEL', KEYS[1], id)
   end
   reply[#reply + 1] = answer

@@ -1,5 +1,5 @@
 -- Add jobs that are delayed, have a caller-chosen id or a unique key; once, however often the batch is sent.
--- KEYS  1 stream   2 delayed   3 sent   then per job
+-- KEYS  1 stream   2 delayed   3 sent   4 cancels   then per job
 --       with a claim: its taken id, and what an earlier job of this id left: result, failure, progress, log
 --       with a unique key: that key
 --       when it is delayed: its index
@@ -46,7 +46,7 @@ end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local before = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]
-local reply, key, life = {}, 4, tonumber(ARGV[6])
+local reply, key, life = {}, 5, tonumber(ARGV[6])
 for i = FIRST, #ARGV, STEP do
   local when, number, name, envelope = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3]
   local claim, id, window, expected = ARGV[i + 4], ARGV[i + 5], tonumber(ARGV[i + 6]), ARGV[i + 8]
@@ -102,6 +102,7 @@ for i = FIRST, #ARGV, STEP do
     if taken then
       redis.call('SET', KEYS[taken], '0:' .. claim, 'PX', string.format('%.0f', lasts))
       redis.call('DEL', unpack(KEYS, taken + 1, taken + 4))
+      forget_request(KEYS[4], KEYS[taken + 2])
     end
     if unique then
       local until_ = window > 0 and string.format('%.0f', now + window) or '0'
