@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import pytest
 from tests.support.servers import SECONDS
+from tests.worker import functions
 from tests.worker.conftest import AT_ONCE, Notes, closing, dead_letter, dead_letters, drained, until, working
 
 from anyq import (
@@ -287,6 +288,35 @@ async def test_the_wait_for_a_thread_counts_for_nobody_behind_middleware_either(
             await worker.wait_idle()
         assert await dead_letters(queue) == []
     assert "ran" in notes.made
+
+
+@pytest.mark.parametrize("executor", ["thread", "process"])
+async def test_the_clock_goes_on_when_middleware_does_not_wait_for_its_turn_any_more(
+    queue: Queue, notes: Notes[Any], executor: Any
+) -> None:
+    go, started = threading.Event(), threading.Event()
+
+    @queue.middleware
+    async def impatient(job: Job, call_next: CallNext) -> Any:
+        if job.name == "busy":
+            return await call_next()
+        with anyio.move_on_after(0.01):
+            return await call_next()
+        notes.add("gave up")
+        return await anyio.sleep_forever()
+
+    @queue.task
+    def busy() -> None:
+        started.set()
+        go.wait(SECONDS)
+
+    task = queue.task(functions.pid, executor=executor, timeout=0.2, attempts=1)
+    async with queue, closing(go), working(queue, threads=1):
+        await busy.enqueue()
+        await until(started.is_set)
+        with pytest.raises(JobFailed, match="took longer than its timeout"):
+            await task.call()
+    assert notes.made == ["gave up"]
 
 
 async def test_context_variables_reach_the_handler_and_not_the_next_job(

@@ -324,7 +324,7 @@ class Runners:
             else:
                 if timeout is not None:
                     self._start_clock(job, runner, timeout)
-                runner.waits = task.style == "thread"  # inside middleware a run has begun
+                runner.waits = task.style != "chain"  # inside middleware a run has begun
                 value = await self._elsewhere(job, task, runner)
         except (KeyboardInterrupt, GeneratorExit):
             raise
@@ -382,6 +382,18 @@ class Runners:
         runner.scope.deadline = anyio.current_time() + timeout
         job.deadline_ms = wall_ms() + round(timeout * 1000)
 
+    def _stop_clock(self, runner: Runner) -> float:
+        """Let no time pass for a run that waits for its turn; give the seconds that it has left."""
+        left = runner.scope.deadline - anyio.current_time()
+        runner.scope.deadline = math.inf
+        return left
+
+    def _go_on(self, job: Job, runner: Runner, left: float) -> None:
+        """The run's turn has come, or it does not wait for it any more."""
+        runner.waits = False
+        if left < math.inf:
+            self._start_clock(job, runner, left)
+
     async def _elsewhere(self, job: Job, task: Runnable, runner: Runner) -> Any:
         """Make a run that is no plain call of a coroutine function."""
         if task.style == "thread":
@@ -405,18 +417,16 @@ class Runners:
 
     async def _in_process(self, job: Job, task: Runnable, runner: Runner) -> Any:
         """Run a plain function in a process, which does not outlive the run's cancellation."""
-        left = runner.scope.deadline - anyio.current_time()
-        runner.scope.deadline = (
-            math.inf
-        )  # the clock stands still: neither to wait for a process nor its start counts
-
-        def begun() -> None:
-            if left < math.inf:
-                self._start_clock(job, runner, left)
-
         args, kwargs = _arguments(task, job.payload)
-        timeout = None if left == math.inf else left
-        return await self._processes.run(task.function, job, args, kwargs, timeout, begun)
+        left = self._stop_clock(runner)  # neither to wait for a process nor its start counts
+        begun = partial(self._go_on, job, runner, left)
+        try:
+            return await self._processes.run(
+                task.function, job, args, kwargs, None if left == math.inf else left, begun
+            )
+        finally:
+            if runner.waits or runner.scope.deadline == math.inf:  # it has not begun
+                begun()
 
     async def _in_thread(self, job: Job, task: Runnable, runner: Runner) -> Any:
         """Run a plain function in a thread, and wait for it even when its timeout passed.
@@ -429,14 +439,14 @@ class Runners:
             kwargs: dict[str, Any] = {}
         else:
             args, kwargs = _arguments(task, job.payload)
-        left = runner.scope.deadline - anyio.current_time()
-        runner.scope.deadline = (
-            math.inf
-        )  # the clock stands still: to wait for a thread is no fault of the job's
-        async with task.limiter or self._threads:
-            runner.waits = False
+        limiter: anyio.CapacityLimiter = task.limiter or self._threads
+        left = self._stop_clock(runner)  # to wait for a thread is no fault of the job's
+        try:
+            await limiter.acquire()
+        finally:
+            self._go_on(job, runner, left)
+        try:
             if left < math.inf:
-                self._start_clock(job, runner, left)
                 ends = time.monotonic() + left
                 job.overdue = lambda: time.monotonic() >= ends
             with anyio.CancelScope(shield=True) as scope:
@@ -448,6 +458,8 @@ class Runners:
                     runner.thread = None
             await checkpoint()  # abandoned: the runner's scope was cancelled before, so this raises
             raise AssertionError("a thread was abandoned while its job was not cut")
+        finally:
+            limiter.release()
 
     # -- what came of it ------------------------------------------------------------------------------------------
 
