@@ -14,6 +14,7 @@ import pytest
 from tests.faults.conftest import AT_ONCE, View, working
 
 from anyq import Queue, Worker
+from anyq._core.codec import encode
 from anyq._services.acks import AckFlusher
 from anyq._services.leases import LeaseKeeper
 from anyq._services.promoter import Promoter
@@ -89,6 +90,24 @@ async def test_enqueuing_adds_a_job_once_or_not_at_all(queue: Queue, view: View)
         assert await at_every_place(chosen, after) >= 1
         assert view.delayed == 1
         assert len(await queue.enqueue_many("job", [{}])) == 1, "the connection is in step"
+
+
+async def test_a_replay_makes_each_letter_a_job_or_leaves_it(queue: Queue, view: View) -> None:
+    async with queue:
+
+        async def replay() -> None:
+            for _ in range(3):
+                view.ask("XADD", queue.keys.dead_letters, "*", "d", encode("j", b"\x80", 1))
+                written[0] += 1
+            await queue.dead_letters.replay_all()
+
+        async def after() -> None:
+            assert view.stored + await queue.dead_letters.count() == written[0]
+
+        written = [0]
+        assert await at_every_place(replay, after) >= 4
+        await queue.dead_letters.replay_all()
+        assert await queue.dead_letters.count() == 0
 
 
 async def test_waiting_for_a_result_or_for_idleness_disturbs_nobody(queue: Queue, view: View) -> None:

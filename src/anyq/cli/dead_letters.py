@@ -33,8 +33,6 @@ _NAME, _SHORT, _LONG, _LINES = 80, 200, 2000, 60
 
 _LETTER = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
 
 @click.group(name="dlq")
 def dlq() -> None:
@@ -44,6 +42,11 @@ def dlq() -> None:
     cannot be replayed; 1 when Redis cannot be asked, or the answer to a question was no; 2 when the command line makes
     no sense.
     """
+
+
+def json_option(command: Command) -> Command:
+    """Give a command the option ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
 def conditions(command: Command) -> Command:
