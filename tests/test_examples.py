@@ -37,7 +37,7 @@ def test_an_example_runs_as_it_stands(page: Path, line: int, code: str, backend:
         [sys.executable, "-W", "error", program],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         cwd=tmp_path,
         check=False,
     )

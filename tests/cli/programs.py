@@ -19,7 +19,7 @@ from tests.support.servers import Server
 from anyq import Queue
 
 HERE = Path(__file__).parent
-SECONDS = 20.0
+SECONDS = 40.0
 
 BACKENDS = ["asyncio", "trio"]
 
