@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol, TypedDict, cast
 import attrs
 
 from ._core.job import NO_EXTRAS, NO_OVERRIDE, Extras, Override
+from ._core.keys import DEFAULT_PRIORITY
 from ._core.middleware import Middleware
 from ._core.runnable import Policy
 from ._core.schedules import ONCE, Cron, Every, Missed, Spec, milliseconds
@@ -57,12 +58,14 @@ class TaskOptions(RunOptions, total=False):
             own, beside the worker's ``threads``.
         executor: Where this plain function runs: in a ``thread`` (the default), or in a ``process``, which is killed at
             the timeout, when the job is cancelled, and when the drain is over.
+        priority: From 0 to 9: jobs with a higher one start first; 5 if left out.
     """
 
     name: str | None
     middleware: Sequence[Middleware] | None
     threads: int | None
     executor: Literal["thread", "process"] | None
+    priority: int | None
 
 
 class JobOptions(RunOptions, total=False):
@@ -86,6 +89,7 @@ class JobOptions(RunOptions, total=False):
         at: The moment it is due, an aware ``datetime``; instead of ``delay``.
         deadline: The moment from which on the job is not started any more, an aware ``datetime``, or seconds from its
             enqueuing, by the server's clock; retries and delays included. Then it is given up as ``expired``.
+        priority: From 0 to 9: jobs with a higher one start first; the task's, else 5, if left out.
         wait: When the queue holds ``max_length`` jobs, wait for room (the default); ``False`` raises `QueueFull`.
     """
 
@@ -99,6 +103,7 @@ class JobOptions(RunOptions, total=False):
     delay: Duration | None
     at: datetime | None
     deadline: datetime | Duration | None
+    priority: int | None
     wait: bool
 
 
@@ -113,6 +118,7 @@ class ScheduleOptions(RunOptions, total=False):
         deadline: Seconds after its planned time from which on a job is not started any more: it is given up as
             ``expired``.
         missed: What becomes of runs that nobody could start in time: see `Missed`.
+        priority: From 0 to 9: jobs with a higher one start first; the task's, else 5, if left out.
     """
 
     limit: int | None
@@ -121,6 +127,7 @@ class ScheduleOptions(RunOptions, total=False):
     jitter: Duration | None
     deadline: Duration | None
     missed: Missed | None
+    priority: int | None
 
 
 @attrs.frozen(kw_only=True)
@@ -138,6 +145,7 @@ class Options:
         delay_ms: Milliseconds to wait.
         due_ms: The epoch millisecond it is due, instead.
         expires: Seconds after its enqueuing from which on the job is not started any more.
+        priority: The priority that was asked for.
         wait: Whether to wait for room.
         result_ttl: Seconds for which the result is kept.
         override: What travels in the envelope, for every program.
@@ -154,6 +162,7 @@ class Options:
     delay_ms: int | None = None
     due_ms: int | None = None
     expires: float | None = None
+    priority: int | None = None
     wait: bool = True
     result_ttl: float | None = None
     override: Override = NO_OVERRIDE
@@ -218,6 +227,7 @@ class Options:
             full_jitter=policy.backoff is not None and policy.backoff.jitter,
             unique="" if unique is None else name("unique", unique),
             tracked=tracked,
+            priority=DEFAULT_PRIORITY if policy.priority is None else policy.priority,
         )
         return Options(
             id=None if job_id is None else name("id", job_id),
@@ -230,6 +240,7 @@ class Options:
             delay_ms=wait_ms or None,
             due_ms=due_ms,
             expires=expires,
+            priority=policy.priority,
             wait=bool(given.get("wait", True)),
             result_ttl=policy.result_ttl,
             override=NO_OVERRIDE
@@ -241,6 +252,13 @@ class Options:
     def within(self, seconds: float) -> Options:
         """Give the same for a job that is not to be started later than in so many seconds, from its enqueuing."""
         return attrs.evolve(self, expires=min(seconds, math.inf if self.expires is None else self.expires))
+
+    def defaulting(self, policy: Policy) -> Options:
+        """Fill what the call left out from its task, where the producer needs to know it."""
+        if policy.priority is None or self.priority is not None:
+            return self
+        extras = attrs.evolve(self.extras, priority=policy.priority)
+        return attrs.evolve(self, priority=policy.priority, extras=extras)
 
 
 NO_OPTIONS = Options()
@@ -275,6 +293,7 @@ def policy_of(given: RunOptions, base: Policy | None = None) -> Policy:
         backoff=backoff,
         timeout=optional_seconds("timeout", asked.get("timeout")),
         result_ttl=optional_seconds("result_ttl", asked.get("result_ttl")),
+        priority=None if asked.get("priority") is None else at_least("priority", asked["priority"], 0, 9),
     )
     if base is None:
         return policy
@@ -283,6 +302,7 @@ def policy_of(given: RunOptions, base: Policy | None = None) -> Policy:
         backoff=policy.backoff or base.backoff,
         timeout=policy.timeout or base.timeout,
         result_ttl=policy.result_ttl or base.result_ttl,
+        priority=policy.priority,
     )
 
 
@@ -336,7 +356,7 @@ def known(whose: str, given: Collection[str], names: Collection[str]) -> None:
             raise TypeError(f"{whose} has no option {option!r}; there are: {', '.join(sorted(names))}")
 
 
-_RUN = RunOptions.__required_keys__ | RunOptions.__optional_keys__
+_RUN = RunOptions.__required_keys__ | RunOptions.__optional_keys__ | {"priority"}
 _SCHEDULE = ScheduleOptions.__required_keys__ | ScheduleOptions.__optional_keys__
 _JOB = JobOptions.__required_keys__ | JobOptions.__optional_keys__
 TASK_OPTIONS = TaskOptions.__required_keys__ | TaskOptions.__optional_keys__

@@ -407,6 +407,8 @@ class Queue:
         options = Options.of(given)
         # Without the function nobody knows whether the task keeps results, unless the call says so.
         keeps = True if options.result_ttl is not None else None
+        if (runnable := self.runnables.get(name)) is not None:
+            options = options.defaulting(runnable.policy)
         return await self.add(_task_name(name), payloads, options, keeps=keeps)
 
     def job(self, id: str) -> JobHandle[Any]:
@@ -448,6 +450,7 @@ class Queue:
     ) -> list[JobHandle[Any]]:
         if not self._entered_here():
             raise NotOpen(self.name)
+        self.check_priority(options.priority)
         if options.tracked:
             options = self._ready_to_wait(options)
         for option, value in (("id", options.id), ("unique", options.unique)):
@@ -471,7 +474,7 @@ class Queue:
             envelope = encode(job_id, pack(payload, what=what, depth=depth), now, 0, override, extras)
             if len(envelope) > limit:
                 raise _too_large(name, len(envelope), limit)
-            job = Addition(name, envelope, None, delay, due)
+            job = Addition(name, envelope, None, delay, due, extras.priority)
             if options.tracked:
                 job.job_id, job.tracked = job_id, True
                 job.after, job.runs_anyway = extras.after, options.runs_anyway
@@ -512,8 +515,8 @@ class Queue:
             if len(envelope) > self.limits.payload:
                 raise _too_large(name, len(envelope), self.limits.payload)
             job = Addition(
-                name, envelope, job_id, options.delay_ms, options.due_ms, claim=claim, unique=options.unique,
-                window_ms=options.window_ms, replaces=replaces, tracked=options.tracked,
+                name, envelope, job_id, options.delay_ms, options.due_ms, extras.priority, claim=claim,
+                unique=options.unique, window_ms=options.window_ms, replaces=replaces, tracked=options.tracked,
             )  # fmt: skip
             [answer] = await self._send([job], wait=options.wait)
             assert not isinstance(answer, Obstacle)
@@ -535,6 +538,18 @@ class Queue:
             except Leaving as leaving:  # whoever opened the queue leaves it: go on with the next who did
                 answers += leaving.answers
         return answers
+
+    def check_priority(self, priority: int | None) -> None:
+        """Refuse a priority where nobody could keep it.
+
+        Raises:
+            ValueError: The queue is shared with ChasquiMQ's programs.
+        """
+        if priority is not None and self.keys.shared:
+            raise ValueError(
+                f"priority must not be set on queue {self.name!r}: chasquimq's programs, which share it, read one "
+                f"stream in its order, and {priority!r} was given"
+            )
 
     # -- pausing --------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, Un
 import attrs
 
 from ._core.job import NO_EXTRAS
+from ._core.keys import DEFAULT_PRIORITY
 from ._core.schedules import Cron, Every, Missed, Spec, resumed
 from ._core.values import pack, unpack
 from ._services.patience import Patience
@@ -67,6 +68,7 @@ class Schedule:
         missed: What becomes of missed runs.
         declared: Whether code declares it.
         options: How its jobs run: what the schedule says of `RunOptions`.
+        priority: The priority of its jobs.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Schedule:
     missed: Missed
     declared: bool
     options: RunOptions
+    priority: int = DEFAULT_PRIORITY
 
 
 class Schedules:
@@ -276,7 +279,10 @@ class Schedules:
         extras = attrs.evolve(spec.extras, scheduled=now_ms)
         if spec.deadline_ms is not None:
             extras = attrs.evolve(extras, deadline_ms=now_ms + spec.deadline_ms)
-        options = Options(result_ttl=extras.result_ttl, override=spec.override, extras=extras)
+        priority = None if extras.priority == DEFAULT_PRIORITY else extras.priority
+        options = Options(
+            priority=priority, result_ttl=extras.result_ttl, override=spec.override, extras=extras
+        )
         keeps = True if spec.extras.result_ttl is not None else None
         [handle] = await self._queue.add(spec.task, [unpack(spec.body)], options, keeps=keeps)
         return handle
@@ -304,6 +310,10 @@ class Schedules:
         limits = self._queue.limits
         body = pack(arguments, what=f"{task}: payload", depth=limits.depth)
         spec = schedule_of(called, task, when, body, options, declared=declared)
+        if options.get("priority") is None and runnable is not None and runnable.policy.priority is not None:
+            spec = attrs.evolve(spec, extras=attrs.evolve(spec.extras, priority=runnable.policy.priority))
+        if spec.extras.priority != DEFAULT_PRIORITY:
+            self._queue.check_priority(spec.extras.priority)
         size = len(spec.envelope("0" * 26, 2**48, 2**48))
         if size > limits.payload:
             raise PayloadRefused(
@@ -367,6 +377,7 @@ def _schedule(known: Known | None) -> Schedule | None:
         deadline=None if spec.deadline_ms is None else spec.deadline_ms / 1000,
         missed=spec.missed,
         declared=spec.declared,
+        priority=spec.extras.priority,
         options=options,
     )
 

@@ -58,7 +58,7 @@ class Task(Generic[P, R]):
         self.queue: Queue = queue
         self.function: Callable[..., Any] = runnable.function
         self._runnable = runnable
-        self._options = options
+        self._options = options.defaulting(runnable.policy)
         self._signature = without(inspect.signature(runnable.function))
         # A call that fills all parameters by position needs no binding.
         self._names = tuple(self._signature.parameters) if runnable.exact is not None else ()

@@ -24,11 +24,11 @@ EVERYBODY = "+hello +ping +client|setinfo +client|setname +client|id +command|in
 
 PRODUCER = (
     f"{EVERYBODY} +eval +evalsha +xadd +xlen +zadd +zscore +zmscore +zrange +zrem +zremrangebyscore +expire "
-    "+get +set +del +time +publish +mget +exists +hget +lrange +subscribe +unsubscribe"
+    "+get +set +del +time +publish +mget +exists +hget +hgetall +lrange +subscribe +unsubscribe"
 )
 
 #: What who pauses needs besides: workers too, to look.
-PAUSER = f"{PRODUCER} +hset +hdel +hlen +hgetall +hmget +xinfo|consumers"
+PAUSER = f"{PRODUCER} +hset +hdel +hlen +hmget +xinfo|consumers"
 
 #: The same of who changes schedules.
 PLANNER = f"{PRODUCER} +hmget +hset +hdel +persist +zrem +pexpire"
@@ -133,7 +133,7 @@ async def test_the_documented_rights_are_enough_for_everything(guarded: Server) 
                 await pausing.pause()
                 await pausing.pause("hand")
                 assert await pausing.paused("hand")
-                await producing.enqueue("hand", {"how": "done"})
+                await producing.enqueue("hand", {"how": "done"}, priority=9)
                 await pausing.resume()
                 await until(lambda: worker.statistics().set_aside)
                 await pausing.resume("hand")

@@ -36,7 +36,7 @@ async def test_what_is_set_aside_counts_as_ready_once_its_task_is_resumed(
     await pauses.pause(client, table.keys, "task", 0)
     await table.add("a", "b", "c")
     first, second, _ = await hands.take()
-    assert await hands.settling.set_aside(first.lane, "task", [first.id, second.id]) == [1, 1]
+    assert await hands.settling.set_aside(first.lane, "task", [(first.id, 5), (second.id, 5)]) == [1, 1]
     assert await depths(client, table.keys) == Depths(1, 0, 0, 0, held=1, aside=2)
     await pauses.pause(client, table.keys, None, 2**45)
     assert (await depths(client, table.keys)).paused

@@ -84,9 +84,9 @@ async def test_only_an_owner_sets_aside_and_only_once(client: Client, keys: Keys
     await client.call("XADD", keys.stream, "*", "d", "x", "n", "task", "l", 2)
     await table.add("b")
     one, two = (entry.id for entry in await owner.take())
-    assert await other.settling.set_aside(keys.stream, "task", [one]) == [0]
-    assert await owner.settling.set_aside(keys.stream, "task", [one, two]) == [1, 1]
-    assert await owner.settling.set_aside(keys.stream, "task", [one, two]) == [0, 0]
+    assert await other.settling.set_aside(keys.stream, "task", [(one, 5)]) == [0]
+    assert await owner.settling.set_aside(keys.stream, "task", [(one, 5), (two, 5)]) == [1, 1]
+    assert await owner.settling.set_aside(keys.stream, "task", [(one, 5), (two, 5)]) == [0, 0]
     assert await table.pending() == []
     first, second = await table.fields(keys.aside("task"))
     assert first == {b"d": b"x", b"n": b"task", b"l": b"2"}, "fields and lost deliveries are kept"
@@ -112,7 +112,7 @@ async def test_what_comes_too_late_to_be_set_aside_is_handed_back(
         await pauses.resume(client, keys, "task")
     else:
         await pauses.pause(client, keys, "task", 1)
-    assert await owner.settling.set_aside(keys.stream, "task", [entry.id]) == [2]
+    assert await owner.settling.set_aside(keys.stream, "task", [(entry.id, 5)]) == [2]
     assert len(await table.entries(keys.returned)) == 1
     assert not await client.call("EXISTS", keys.aside("task"))
 
@@ -146,10 +146,10 @@ async def test_a_full_server_lets_everything_about_pauses_through(
         await pauses.look(client, keys, owner.name)
         await pauses.confirm(client, keys, owner.name, number)
         assert await pauses.unconfirmed(client, keys, number) == []
-        assert await owner.settling.set_aside(keys.stream, "task", [one]) == [1]
+        assert await owner.settling.set_aside(keys.stream, "task", [(one, 5)]) == [1]
         await pauses.resume(client, keys, "task")
         assert await pauses.readmit(client, keys, "task") == 1
-        assert await owner.settling.set_aside(keys.stream, "task", [two]) == [2]
+        assert await owner.settling.set_aside(keys.stream, "task", [(two, 5)]) == [2]
     finally:
         await client.call("CONFIG", "SET", "maxmemory", 0)
     assert len(await table.entries(keys.returned)) == 2

@@ -10,11 +10,14 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 import attrs
+from redis.exceptions import ResponseError
 
 from anyq._core.codec import delayed_member, encode
 from anyq._core.job import NO_EXTRAS, Extras
-from anyq._core.keys import GROUP, Keys
+from anyq._core.keys import DEFAULT_PRIORITY, GROUP, Keys
+from anyq._core.lanes import Lanes
 from anyq._redis.client import Client
+from anyq._store import pauses
 from anyq._store.consume import Consuming
 from anyq._store.control import Controlling
 from anyq._store.leases import Leasing
@@ -38,7 +41,8 @@ def addition(job: str, /, **options: Any) -> Addition:
     """A job of the task ``task``; with ``job_id`` among the options its id is a chosen one."""
     if "job_id" in options:
         options.setdefault("claim", f"claim-{next(_claims)}")
-    return Addition("task", envelope(job), **options)
+    extras = Extras(priority=options["priority"]) if "priority" in options else NO_EXTRAS
+    return Addition("task", envelope(job, extras=extras), **options)
 
 
 def claiming(
@@ -46,14 +50,19 @@ def claiming(
 ) -> Addition:
     """A job that carries what it owns, as `Queue` makes them: a chosen id, a unique key, a track."""
     number = next(_claims)
-    extras = Extras(claim=f"claim-{number}" if chosen else "", unique=unique or "", tracked=tracked)
+    extras = Extras(
+        claim=f"claim-{number}" if chosen else "",
+        unique=unique or "",
+        tracked=tracked,
+        priority=options.get("priority", DEFAULT_PRIORITY),
+    )
     data = encode(job, b"\x80", 1000 + number, extras=extras)
     return Addition("task", data, job_id=job, claim=extras.claim, unique=unique, tracked=tracked, **options)
 
 
 def member(job_id: str, failed: int = 0, extras: Extras = NO_EXTRAS) -> bytes:
     """A job of the task ``task``, as it lies in the delayed set."""
-    return delayed_member("task", envelope(job_id, failed, extras))
+    return delayed_member("task", envelope(job_id, failed, extras), extras.priority)
 
 
 @attrs.frozen
@@ -78,9 +87,10 @@ class Hands:
         self.client = client
         self.keys = keys
         self.name = name
-        self.consuming = Consuming(client, keys, name)
+        self.lanes = Lanes(keys)
+        self.consuming = Consuming(client, keys, name, self.lanes)
         self.settling = Settling(client, keys, name, xackdel=xackdel, dead_letters=dead_letters)
-        self.leasing = Leasing(client, keys, name)
+        self.leasing = Leasing(client, keys, name, self.lanes)
         self.promoting = Promoting(client, keys, name)
         self.scheduling = Scheduling(client, keys, name)
 
@@ -91,6 +101,19 @@ class Hands:
             for lane, deliveries in await self.consuming.read(count, block_ms)
             for entry, fields in deliveries
         ]
+
+    async def pick(self, count: int = 100) -> list[Entry]:
+        """Take what is there, in the order of priorities."""
+        return [
+            Entry(lane, entry, as_fields(fields))
+            for lane, deliveries in await self.consuming.take(count)
+            for entry, fields in deliveries or ()
+        ]
+
+    async def learn(self) -> None:
+        """Learn which lanes there are, and read them all."""
+        found = await pauses.look(self.client, self.keys, self.name)
+        await self.consuming.widen(self.lanes.unknown(found.priorities))
 
     async def beat(self, milliseconds: int = 60_000) -> None:
         """Live for so long."""
@@ -161,26 +184,33 @@ class Table:
     async def pending(self) -> list[tuple[bytes, bytes, bytes, int]]:
         """What is in hands: lane, entry, consumer, how many deliveries."""
         rows: list[tuple[bytes, bytes, bytes, int]] = []
-        for lane in self.keys.lanes:
+        for lane in self.keys.all_lanes:
             if await self.client.call("EXISTS", lane):
-                for entry, consumer, _, count in await self.client.call(
-                    "XPENDING", lane, GROUP, "-", "+", 100_000
-                ):
-                    rows.append((lane, entry, consumer, count))
+                try:
+                    found = await self.client.call("XPENDING", lane, GROUP, "-", "+", 100_000)
+                except ResponseError:  # nobody has read it yet
+                    continue
+                rows += [(lane, entry, consumer, count) for entry, consumer, _, count in found]
         return rows
 
     async def consumers(self) -> set[bytes]:
         """Who is in the group."""
         names: set[bytes] = set()
-        for lane in self.keys.lanes:
-            for row in await self.client.call("XINFO", "CONSUMERS", lane, GROUP):
+        for lane in self.keys.all_lanes:
+            if not await self.client.call("EXISTS", lane):
+                continue
+            try:
+                rows = await self.client.call("XINFO", "CONSUMERS", lane, GROUP)
+            except ResponseError:  # nobody has read it yet
+                continue
+            for row in rows:
                 values = row if isinstance(row, dict) else dict(zip(row[::2], row[1::2], strict=True))
                 names.add(cast("bytes", values[b"name"]))
         return names
 
     async def everything(self) -> dict[str, object]:
         """All of it, to see that nothing changed."""
-        lanes = {lane.decode(): await self.entries(lane) for lane in self.keys.lanes}
+        lanes = {lane.decode(): await self.entries(lane) for lane in self.keys.all_lanes}
         return {
             **lanes,
             "delayed": await self.delayed(),

@@ -85,6 +85,8 @@ class Walk:
         self.client = client
         self.keys = Keys(prefix, f"walk-{seed}")
         self.table = Table(client, self.keys)
+        self.priorities = [5] if self.keys.shared else [1, 5, 8]
+        self.lanes = dict.fromkeys((self.keys.returned, *map(self.keys.lane, self.priorities)))
         self.workers = workers
         self.consumers: list[Consumer] = []
         self.zombies: list[Consumer] = []
@@ -127,6 +129,7 @@ class Walk:
             (4, self.add_tracked),
             (4, self.add_waiting),
             (5, self.add_delayed),
+            (4, self.add_to_a_lane),
             (4, self.send_again),
             (16, self.read),
             (2, self.lose_a_read),
@@ -178,7 +181,7 @@ class Walk:
         """Each job is in exactly one place; what is pending exists, and is somebody's."""
         stored: Counter[str] = Counter()
         entries: set[Place] = set()
-        for lane in self.keys.lanes:
+        for lane in self.lanes:
             for entry, fields in await self.table.entries(lane):
                 stored[decode(fields[b"d"])[0]] += 1
                 entries.add((lane, entry))
@@ -237,6 +240,7 @@ class Walk:
             await consumer.hands.fall_silent()
         self.consumers, self.zombies = [], []
         last = await self._join()
+        await last.hands.learn()
         for name in await last.hands.leasing.silent():
             while await self._counting_losses(name, lambda: last.hands.leasing.take_over(name)):  # noqa: B023
                 pass
@@ -256,14 +260,14 @@ class Walk:
             await self._read(last, 1000)
             if not last.held:
                 break
-            for lane in self.keys.lanes:
+            for lane in self.lanes:
                 await self._acknowledge(
                     last, lane, [job for place, job in last.held.items() if place[0] == lane]
                 )
         await self.look()
         assert self.ended == Counter(dict.fromkeys(self.added, 1))
         assert await self.table.pending() == []
-        assert [await self.table.entries(lane) for lane in self.keys.lanes] == [[] for _ in self.keys.lanes]
+        assert [await self.table.entries(lane) for lane in self.lanes] == [[] for _ in self.lanes]
         left = {name for name in await self.table.consumers() if name != FOREIGN}
         assert left <= {last.hands.name}, f"forgotten consumers: {left}"
         assert await last.hands.leasing.depart()
@@ -279,13 +283,24 @@ class Walk:
     async def add_chosen(self) -> None:
         """Jobs with chosen ids, of which some were used before, or twice."""
         ids = [f"chosen-{self._ids + self.random.randint(-12, 2)}" for _ in range(self.random.randint(1, 4))]
-        jobs = [(id, claiming(id, chosen=True, delay_ms=self._some_delay())) for id in ids]
+        priority = self._some_priority()
+        jobs = [(id, claiming(id, chosen=True, delay_ms=self._some_delay(), priority=priority)) for id in ids]
         await self._begin(jobs, plain=False)
 
     async def add_unique(self) -> None:
         """Jobs of which there is one at a time for each key; some have a chosen id too."""
+        priority = self._some_priority()
         jobs = [
-            (id, claiming(id, unique=self._some_key(), delay_ms=self._some_delay(), chosen=self._again()))
+            (
+                id,
+                claiming(
+                    id,
+                    unique=self._some_key(),
+                    delay_ms=self._some_delay(),
+                    chosen=self._again(),
+                    priority=priority,
+                ),
+            )
             for id in self._new_ids()
         ]
         await self._begin(jobs, plain=False)
@@ -311,7 +326,13 @@ class Walk:
         key = self._some_key()
         job_id, replaces = fresh, ""
         for _ in range(4):  # as `Queue` does, which goes on until it is answered
-            job = claiming(job_id, unique=key, delay_ms=self.random.randrange(20), replaces=replaces)
+            job = claiming(
+                job_id,
+                unique=key,
+                delay_ms=self.random.randrange(20),
+                replaces=replaces,
+                priority=self._some_priority(),
+            )
             [answer] = await self._begin([(job_id, job)], plain=False) or [True]
             if not isinstance(answer, Holder) or answer.done:
                 return
@@ -320,8 +341,17 @@ class Walk:
 
     async def add_delayed(self) -> None:
         """Delayed jobs."""
-        jobs = [(id, addition(id, delay_ms=self.random.randrange(30))) for id in self._new_ids()]
+        priority = self._some_priority()
+        jobs = [
+            (id, addition(id, delay_ms=self.random.randrange(30), priority=priority))
+            for id in self._new_ids()
+        ]
         await self._begin(jobs, plain=False)
+
+    async def add_to_a_lane(self) -> None:
+        """Ready jobs with a priority."""
+        priority = self._some_priority()
+        await self._begin([(id, addition(id, priority=priority)) for id in self._new_ids()], plain=False)
 
     async def send_again(self) -> None:
         """A batch whose reply was lost."""
@@ -438,6 +468,9 @@ class Walk:
             found += [(name, value) for name, value in zip(names, values, strict=True) if value]
         return found
 
+    def _some_priority(self) -> int:
+        return self.random.choice(self.priorities)
+
     def _some_delay(self) -> int | None:
         return self.random.choice([None, self.random.randrange(20)])
 
@@ -454,7 +487,7 @@ class Walk:
     async def reconcile(self) -> None:
         """What the server says is ours and we do not know is handed back."""
         consumer = self.random.choice(self.consumers)
-        for lane in self.keys.lanes:
+        for lane in consumer.hands.lanes.read:
             unknown = [
                 id for id in await consumer.hands.consuming.pending(lane) if (lane, id) not in consumer.held
             ]
@@ -462,8 +495,11 @@ class Walk:
                 assert await consumer.hands.settling.hand_back(lane, unknown) == [1] * len(unknown)
 
     async def _read(self, consumer: Consumer, count: int) -> None:
-        for entry in await consumer.hands.take(count):
+        if self.random.random() < 0.2:
+            await consumer.hands.learn()
+        for entry in await self.random.choice([consumer.hands.take, consumer.hands.pick])(count):
             job = self._admitted(entry)
+            assert entry.lane in (self.keys.returned, self.keys.lane(job.priority))
             assert job.attempt == self.used[job.id] + 1, (
                 f"{job.id} comes as attempt {job.attempt}, and used {self.used[job.id]} runs"
             )
@@ -522,7 +558,7 @@ class Walk:
         await self._set_aside(consumer, lane, jobs)
 
     async def _set_aside(self, consumer: Consumer, lane: bytes, jobs: Sequence[Job]) -> None:
-        entries = [job.entry for job in jobs]
+        entries = [(job.entry, job.priority) for job in jobs]
         moved = 1 if "task" in (await pauses.look(self.client, self.keys)).tasks else 2
 
         async def verb() -> list[int]:
@@ -650,7 +686,7 @@ class Walk:
                 self._ended(job.id, "done")
 
     def _some_held(self, most: int = 4) -> tuple[Consumer, bytes, list[Job]]:
-        consumer, lane = self.random.choice(self.consumers), self.random.choice(self.keys.lanes)
+        consumer, lane = self.random.choice(self.consumers), self.random.choice([*self.lanes])
         held = [job for (where, _), job in consumer.held.items() if where == lane]
         return consumer, lane, self.random.sample(held, min(len(held), self.random.randint(1, most)))
 
@@ -686,7 +722,7 @@ class Walk:
         """Somebody acts on what it held once, or still holds in spite of its silence."""
         actors = [*self.zombies, *self.consumers]
         zombie = self.random.choice(actors)
-        lane = self.random.choice(self.keys.lanes)
+        lane = self.random.choice([*self.lanes])
         known = [
             job
             for job in (*zombie.past[-20:], *(zombie.held.values() if zombie in self.zombies else ()))
@@ -721,7 +757,9 @@ class Walk:
         watcher = self.random.choice(self.consumers)
         for name in await watcher.hands.leasing.silent():
             count = self.random.randint(1, 5)
-            held = sum(owner == name for _, _, owner, _ in await self.table.pending())
+            # What lies in lanes that it has not heard of yet is left to those who have.
+            known = watcher.hands.lanes.read
+            held = sum(owner == name and lane in known for lane, _, owner, _ in await self.table.pending())
             moved = await self._counting_losses(name, lambda: watcher.hands.leasing.take_over(name, count))  # noqa: B023
             assert 0 <= moved <= held
             assert moved or not held, "a worker was forgotten with entries in its hands"
@@ -745,6 +783,7 @@ class Walk:
     async def sweep(self) -> None:
         """Foreign workers' entries come back; those of AnyQ's stay, silent or not."""
         watcher = self.random.choice(self.consumers)
+        await watcher.hands.learn()
         before = await self.table.pending()
         foreign = [row for row in before if row[2] == FOREIGN]
         moved = await self._counting_losses(None, lambda: watcher.hands.leasing.sweep(0.0, 10_000))
@@ -756,7 +795,7 @@ class Walk:
         before = await self.table.pending()
         ids = {
             (lane, entry): decode(fields[b"d"])[0]
-            for lane in self.keys.lanes
+            for lane in self.lanes
             for entry, fields in await self.table.entries(lane)
         }
         moved = await verb()

@@ -5,7 +5,9 @@ lost with their workers. The envelope is a MessagePack array ``[id, payload byte
 optional fifth element, the retry override ``[attempts, [kind, delay ms, maximum ms, multiplier, jitter ms]]``. Behind
 it may follow a map of AnyQ's own options, which foreign programs ignore.
 
-A delayed job is a member of a sorted set: the name's length (32 bits, little endian), the name, the envelope.
+A delayed job is a member of a sorted set: the name's length (32 bits, little endian), the name, the envelope. A name
+has 256 bytes at most: where it is not the default one, the fourth byte holds the job's priority, counted from 1, so
+that who promotes the job need not unpack it.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import msgpack
 
 from ..settings import NAME_LIMIT, Backoff
 from .job import NO_EXTRAS, NO_OVERRIDE, Extras, Job, Override
+from .keys import DEFAULT_PRIORITY, PRIORITIES
 from .values import ARRAY, MAP, Undecodable, unpack, unpack_first
 
 __all__ = [
@@ -27,6 +30,7 @@ __all__ = [
     "encode",
     "envelope_id",
     "headers",
+    "lane_byte",
     "member_id",
     "packed_id",
     "read_override",
@@ -50,6 +54,7 @@ _NOTED: Final = "n"
 _TRACE: Final = "w"
 _TRACKED: Final = "f"
 _AFTER: Final = "a"
+_PRIORITY: Final = "y"
 
 #: Headers that a job carries for tracing, and characters in them, at most.
 _TRACE_HEADERS: Final = 16
@@ -98,10 +103,20 @@ def recode(job: Job, failed: int, extras: Extras | None = None) -> bytes:
     )
 
 
-def delayed_member(name: str, envelope: bytes) -> bytes:
+def delayed_member(name: str, envelope: bytes, priority: int = DEFAULT_PRIORITY) -> bytes:
     """Write a job as a member of the delayed set."""
     encoded = name.encode()
-    return len(encoded).to_bytes(4, "little") + encoded + envelope
+    return len(encoded).to_bytes(3, "little") + bytes((lane_byte(priority),)) + encoded + envelope
+
+
+def lane_byte(priority: int) -> int:
+    """What stands in the fourth byte of a member."""
+    return 0 if priority == DEFAULT_PRIORITY else priority + 1
+
+
+def _name_size(member: bytes) -> int:
+    lane = member[3] if len(member) > 3 else 0
+    return int.from_bytes(member[: 3 if lane <= len(PRIORITIES) else 4], "little")
 
 
 def packed_id(job_id: str) -> bytes:
@@ -115,7 +130,7 @@ def split_member(member: bytes) -> tuple[bytes, bytes]:
     Raises:
         Undecodable: It has not both.
     """
-    size = int.from_bytes(member[:4], "little")
+    size = _name_size(member)
     if len(member) <= 4 + size:
         raise Undecodable("a delayed job without a name and an envelope")
     return member[4 : 4 + size], member[4 + size :]
@@ -123,7 +138,7 @@ def split_member(member: bytes) -> tuple[bytes, bytes]:
 
 def member_id(member: bytes) -> str | None:
     """Read the id from a member of the delayed set, or give ``None`` if it does not tell."""
-    start = 4 + int.from_bytes(member[:4], "little")
+    start = 4 + _name_size(member)
     return envelope_id(member[start : start + _HEAD])
 
 
@@ -290,6 +305,8 @@ def _option_map(extras: Extras) -> dict[str, Any]:
         options[_TRACKED] = True
     if extras.after:
         options[_AFTER] = list(extras.after)
+    if extras.priority != DEFAULT_PRIORITY:
+        options[_PRIORITY] = extras.priority
     return options
 
 
@@ -319,6 +336,7 @@ def _read_extras(data: bytes) -> Extras:
         trace=headers(options.pop(_TRACE, None)),
         tracked=options.pop(_TRACKED, None) is True,
         after=_words(options.pop(_AFTER, None)),
+        priority=_priority(options.pop(_PRIORITY, None)),
         others=options,
     )
 
@@ -339,6 +357,10 @@ def headers(value: Any) -> Mapping[str, str]:
 
 def _count(value: Any) -> int:
     return value if type(value) is int and 0 < value < 2**31 else 0
+
+
+def _priority(value: Any) -> int:
+    return value if type(value) is int and value in PRIORITIES else DEFAULT_PRIORITY
 
 
 def _word(value: Any) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 
 from ..settings import Backoff, from_milliseconds
+from .keys import DEFAULT_PRIORITY
 from .notes import Notes
 
 
@@ -48,6 +49,7 @@ class Extras:
         trace: What was going on when the job was enqueued, as tracing propagates it (``traceparent`` and the like).
         tracked: Whether other jobs may wait for this one.
         after: The ids of those that it waited for.
+        priority: Which lane it goes by: 9 is read first, 0 last.
         others: What a newer AnyQ put there; carried along untouched.
     """
 
@@ -64,6 +66,7 @@ class Extras:
     trace: Mapping[str, str] = {}
     tracked: bool = False
     after: tuple[str, ...] = ()
+    priority: int = DEFAULT_PRIORITY
     others: Mapping[str, Any] = {}
 
     @property
@@ -134,6 +137,11 @@ class Job:
         That is, if they kept their results (``result_ttl``).
         """
         return self.extras.after
+
+    @property
+    def priority(self) -> int:
+        """The job's priority, from 0 to 9: the higher, the sooner."""
+        return self.extras.priority
 
     @property
     def deadline(self) -> datetime | None:

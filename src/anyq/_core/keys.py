@@ -17,6 +17,12 @@ CHASQUI = "chasqui"
 #: How AnyQ's consumers begin: whoever is named so has a heartbeat, everybody else is left to the slow sweep.
 CONSUMER_PREFIX = b"anyq-"
 
+#: The priority of a job that asks for none: its lane is the stream. 9 is read first, 0 last.
+DEFAULT_PRIORITY = 5
+
+#: All priorities.
+PRIORITIES = range(10)
+
 
 @attrs.frozen(init=False)
 class Keys:
@@ -47,7 +53,9 @@ class Keys:
         cancels: Sorted set of the ids of jobs in workers' hands that are to be cancelled, scored with the millisecond
             when the request runs out; renewed by who has the job, and gone with it.
         cancelling: Pub/sub channel: the job with this id is to be cancelled.
-        lanes: The streams that workers read, in the order in which they read them.
+        widened: Pub/sub channel: a lane was made.
+        lanes: The streams that workers of every queue read, in the order in which they read them.
+        all_lanes: All streams that they may read, should all priorities be in use.
     """
 
     prefix: str
@@ -73,7 +81,9 @@ class Keys:
     schedules_changed: bytes
     cancels: bytes
     cancelling: bytes
+    widened: bytes
     lanes: tuple[bytes, ...]
+    all_lanes: tuple[bytes, ...]
     _tag: bytes = attrs.field(repr=False)
 
     def __init__(self, prefix: str, queue: str) -> None:
@@ -105,7 +115,11 @@ class Keys:
             schedules_changed=tag + b"repeat:changed",
             cancels=tag + b"cancels",
             cancelling=tag + b"cancelling",
+            widened=tag + b"widened",
             lanes=(stream,) if returned == stream else (returned, stream),
+            all_lanes=(stream,)
+            if returned == stream
+            else (returned, *(_lane(stream, priority) for priority in PRIORITIES)),
             tag=tag,
         )
 
@@ -113,6 +127,15 @@ class Keys:
     def shared(self) -> bool:
         """Whether programs other than AnyQ's may work on this queue."""
         return self.prefix == CHASQUI
+
+    def lane(self, priority: int) -> bytes:
+        """The stream of ready jobs of a priority; a queue that is shared has but one."""
+        return self.stream if self.shared else _lane(self.stream, priority)
+
+    @property
+    def priority_lanes(self) -> tuple[bytes, ...]:
+        """The lanes of all priorities, from 0 to 9; none on a queue that is shared with programs that read one."""
+        return self.all_lanes[1:]
 
     def result(self, job_id: str) -> bytes:
         """What a job returned: MessagePack, as chasquimq writes it."""
@@ -179,3 +202,7 @@ class Keys:
     def heartbeat(self, consumer: bytes) -> bytes:
         """Lives as long as the worker with this consumer name."""
         return self._tag + b"heartbeat:" + consumer
+
+
+def _lane(stream: bytes, priority: int) -> bytes:
+    return stream if priority == DEFAULT_PRIORITY else b"%b:%d" % (stream, priority)

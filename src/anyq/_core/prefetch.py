@@ -11,6 +11,9 @@ import attrs
 #: Seconds of work that may wait in the buffer.
 HORIZON = 0.05
 
+#: The same in a queue with priorities.
+NARROW_HORIZON = 0.01
+
 #: Weight of the newest measurement in the running average.
 _NEWEST = 0.5
 
@@ -25,10 +28,12 @@ class Prefetch:
     Attributes:
         limit: The most that is ever taken ahead.
         ahead: What may wait in the buffer now.
+        horizon: Seconds of work that may wait there.
     """
 
     limit: int
     ahead: int = 0
+    horizon: float = HORIZON
     _rate: float = 0.0
     _seen: int = 0
     _at: float = 0.0
@@ -44,7 +49,7 @@ class Prefetch:
         weight = 1.0 if elapsed > 1.0 else _NEWEST
         self._rate += (rate - self._rate) * weight
         self._seen, self._at = finished, now
-        self.ahead = min(self.limit, int(self._rate * HORIZON))
+        self.ahead = min(self.limit, int(self._rate * self.horizon))
 
     def room(self, idle: int, buffered: int) -> int:
         """Give how many entries to take now; 0 means wait."""

@@ -28,12 +28,14 @@ class Policy:
         backoff: The wait before each retry; ``None`` leaves it to the worker.
         timeout: Seconds that a run may take; ``None`` for no limit.
         result_ttl: Seconds for which the result is kept; ``None`` keeps none.
+        priority: Which lane its jobs go by; ``None`` for the default one.
     """
 
     attempts: int | None = None
     backoff: Backoff | None = None
     timeout: float | None = None
     result_ttl: float | None = None
+    priority: int | None = None
 
 
 @attrs.frozen

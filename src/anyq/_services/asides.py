@@ -28,12 +28,12 @@ class AsideRelocator(Relocator[Aside]):
 
     async def settle(self, lane: bytes, group: Sequence[Aside]) -> None:
         """Set jobs aside."""
-        tasks: dict[str, list[bytes]] = defaultdict(list)
+        tasks: dict[str, list[tuple[bytes, int]]] = defaultdict(list)
         for aside in group:
-            tasks[aside.job.name].append(aside.entry)
+            tasks[aside.job.name].append((aside.entry, aside.job.priority))
         for task, entries in tasks.items():
             reply = await self.patience(lambda: self.settling.set_aside(lane, task, entries))  # noqa: B023
-            for entry in entries:
+            for entry, _ in entries:
                 self.ledger.settled(lane, entry)
             self.counts.set_aside += reply.count(1)
             if 2 in reply:

@@ -12,6 +12,7 @@ import attrs
 from redis.exceptions import RedisError
 
 from .._core.keys import Keys
+from .._core.lanes import Lanes
 from .._core.runnable import Policy, Runnable
 from .._core.schedules import Spec
 from .._redis.client import Client
@@ -117,12 +118,13 @@ class Branch:
         self.queue = queue
         self.client = client
         self.reading = reading
+        self.lanes = Lanes(keys)
         self.ledger = Ledger(keys.lanes)
         self.outcomes = Outcomes()
         self.gate = Gate(self.outcomes, self.ledger, runners)
         self.bulletin = Bulletin(events=plan.events, metrics=plan.metrics is not None)
-        self._asking = Consuming(client, keys, consumer)
-        self._leasing = Leasing(client, keys, consumer)
+        self._asking = Consuming(client, keys, consumer, self.lanes)
+        self._leasing = Leasing(client, keys, consumer, self.lanes)
         self._promoting = Promoting(client, keys, consumer)
         settling = Settling(client, keys, consumer, xackdel=xackdel, dead_letters=plan.retention.dead_letters)
         self._clock = clock = ServerClock()
@@ -159,11 +161,11 @@ class Branch:
             ledger=self.ledger, cut=runners.cancel,
         )  # fmt: skip
         self.reader = Reader(
-            queue=queue, consuming=Consuming(reading, keys, consumer), reconciling=self._reconciling, client=reading,
+            queue=queue, consuming=Consuming(reading, keys, consumer, self.lanes), client=reading,
+            reconciling=self._reconciling,
             patience=patience("reader"), ledger=self.ledger, room=room, jobs=jobs, outcomes=self.outcomes,
             home=self.home, bulletin=self.bulletin, largest=plan.limits.payload, safe=lambda: heartbeat.fresh,
-            gate=self.gate,
-            cancels=self._cancels,
+            gate=self.gate, lanes=self.lanes, cancels=self._cancels,
         )  # fmt: skip
         self._lease_keeper = LeaseKeeper(
             queue=queue, leasing=self._leasing, patience=patience("lease keeper"), ledger=self.ledger,
@@ -176,7 +178,8 @@ class Branch:
         )  # fmt: skip
         self._watch = Watch(
             queue=queue, keys=keys, consumer=consumer, client=client, subscriber=subscriber,
-            patience=patience("watch"), gate=self.gate, interrupt=lambda: self.reader.interrupt(client),
+            patience=patience("watch"), gate=self.gate, lanes=self.lanes, consuming=self._asking,
+            ledger=self.ledger, room=room, interrupt=lambda: self.reader.interrupt(client),
         )  # fmt: skip
         # Downstream first: who receives is there before anybody sends.
         self.upkeep: dict[str, Service] = {

@@ -85,15 +85,21 @@ class Controller:
         if found is not None:
             return found
         made = made_at(job_id)
+        others = await self._patience(self._controlling.lanes)
         if made is not None:
-            lying = await self._search(
-                job_id, self._keys.stream, b"%d" % max(0, made - _BEFORE), b"%d" % (made + _AFTER)
-            )
-            if isinstance(lying, Lying):
-                return attrs.evolve(lying, asked=asked)
+            for lane in (self._keys.stream, *others):
+                lying = await self._search(
+                    job_id, lane, b"%d" % max(0, made - _BEFORE), b"%d" % (made + _AFTER)
+                )
+                if isinstance(lying, Lying):
+                    return attrs.evolve(lying, asked=asked)
         reached: dict[bytes, bytes] = {}
         for _ in range(_ROUNDS):
-            for lane in (*reversed(self._keys.lanes), *await self._patience(self._controlling.asides)):
+            for lane in (
+                *reversed(self._keys.lanes),
+                *others,
+                *await self._patience(self._controlling.asides),
+            ):
                 lying = await self._search(job_id, lane, reached.get(lane, b"-"), b"+")
                 if isinstance(lying, Lying):
                     return attrs.evolve(lying, asked=asked)

@@ -27,6 +27,11 @@ class Ledger:
         self.lanes: dict[bytes, dict[bytes, Job | Spoiled]] = {lane: {} for lane in lanes}
         self._struck: anyio.Event | None = None
 
+    def open(self, lanes: Iterable[bytes]) -> None:
+        """Hold entries of these lanes too."""
+        # A new map: others may be in the middle of the old one.
+        self.lanes = {**{lane: {} for lane in lanes}, **self.lanes}
+
     def settled(self, lane: bytes, entry: bytes) -> None:
         """Strike an entry out; its end is confirmed."""
         self.lanes[lane].pop(entry, None)

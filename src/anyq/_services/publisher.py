@@ -8,7 +8,7 @@ adds nothing.
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import anyio
@@ -119,7 +119,8 @@ class Publisher:
                 await self._wanted.wait()
                 self._wanted = anyio.Event()
                 tickets, self._waiting = self._waiting, []
-                await self._send_together(tickets)
+                for group in _by_priority(tickets):
+                    await self._send_together(group)
                 tickets = []
         finally:
             for ticket in (*tickets, *self._waiting):
@@ -197,6 +198,14 @@ class Publisher:
                 start, size = index, len(job.envelope)
         if start < len(jobs):
             yield jobs[start:]
+
+
+def _by_priority(tickets: Sequence[_Ticket]) -> Iterable[Sequence[_Ticket]]:
+    """Split what gathered: each priority has a lane, and a batch goes to one."""
+    groups: dict[int, list[_Ticket]] = {}
+    for ticket in tickets:
+        groups.setdefault(ticket.job.priority, []).append(ticket)
+    return groups.values()
 
 
 def _closed() -> ConnectionLost:

@@ -7,15 +7,16 @@ no reply can be on its way.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import anyio
 
 from .._core import notices
 from .._core.entry import Spoiled, admit
 from .._core.job import Job
+from .._core.lanes import Lanes
 from .._redis.client import Client
-from .._store.consume import Consuming
+from .._store.consume import Consuming, Delivery
 from ..errors import ReplyTimeout
 from ..metrics.sink import ReaderBatch
 from .cancels import Cancels
@@ -63,6 +64,7 @@ class Reader:
         cancels: What is to be cancelled, and so is not handed on.
         safe: Tells whether the heartbeat is well: a worker that may look dead takes nothing.
         gate: Turns away what is paused.
+        lanes: What is read.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Reader:
         safe: Callable[[], bool],
         gate: Gate,
         cancels: Cancels,
+        lanes: Lanes,
     ) -> None:
         self._queue = queue
         self._consuming = consuming
@@ -99,6 +102,7 @@ class Reader:
         self._safe = safe
         self._gate = gate
         self._cancels = cancels
+        self._lanes = lanes
         self._stopping = False
         self._blocked = False
         self._scope = anyio.CancelScope()
@@ -164,9 +168,14 @@ class Reader:
     async def _read(self, count: int) -> None:
         if self._stopping or self._gate.queue:
             return
-        self._blocked = True
+        deliveries: Iterable[Delivery] = ()
         try:
-            deliveries = await self._consuming.read(count, _BLOCK_MS)
+            if self._lanes.several:
+                deliveries = await self._consuming.take(count)
+            if not deliveries and not (self._stopping or self._gate.queue):
+                self._blocked = True
+                share = max(1, count // len(self._lanes.read)) if self._lanes.several else count
+                deliveries = await self._consuming.read(share, _BLOCK_MS)
         except ReplyTimeout:
             # Perhaps the link is too slow for so much: ask for a quarter, or the same reply would be late for ever.
             self._weight = 4 * _LARGEST_READ_BYTES / count

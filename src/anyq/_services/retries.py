@@ -63,4 +63,4 @@ def _member(retry: Retry) -> bytes:
         extras = attrs.evolve(extras, noted=True)
     if job.lost:
         extras = attrs.evolve(extras, lost=job.lost)
-    return delayed_member(job.name, recode(job, retry.failed, extras))
+    return delayed_member(job.name, recode(job, retry.failed, extras), job.extras.priority)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 
-from .._core.prefetch import Prefetch
+from .._core.prefetch import NARROW_HORIZON, Prefetch
 
 
 class Crew:
@@ -50,6 +50,10 @@ class Room:
         """Give how many entries to take now; 0 means wait."""
         self._prefetch.look(self._crew.finished, anyio.current_time())
         return self._prefetch.room(self._crew.idle, self.buffered)
+
+    def narrow(self) -> None:
+        """Take less ahead from now on: what is taken cannot be overtaken by what has a higher priority."""
+        self._prefetch.horizon = NARROW_HORIZON
 
     async def wait(self, longest: float) -> None:
         """Wait until a look at `now` is worth while, or ``longest`` seconds have passed."""

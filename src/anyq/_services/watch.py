@@ -12,12 +12,16 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 from .._core.keys import Keys
+from .._core.lanes import Lanes
 from .._redis.client import Client
 from .._redis.subscriber import Subscriber
 from .._store import pauses
+from .._store.consume import Consuming
 from .._store.pauses import Pauses
 from .gate import Gate
+from .ledger import Ledger
 from .patience import Patience
+from .room import Room
 
 logger = logging.getLogger("anyq.watch")
 
@@ -32,7 +36,7 @@ _LOOK_AGAIN_UNHEARD = 0.05
 
 
 class Watch:
-    """Keeps the gate of one queue as Redis says.
+    """Keeps the gate and the lanes of one queue as Redis says.
 
     Args:
         interrupt: Ends a read that is under way, so that it takes no more jobs than it must.
@@ -48,6 +52,10 @@ class Watch:
         subscriber: Subscriber,
         patience: Patience,
         gate: Gate,
+        lanes: Lanes,
+        consuming: Consuming,
+        ledger: Ledger,
+        room: Room,
         interrupt: Callable[[], Awaitable[object]],
     ) -> None:
         self._queue = queue
@@ -57,6 +65,10 @@ class Watch:
         self._subscriber = subscriber
         self._patience = patience
         self._gate = gate
+        self._lanes = lanes
+        self._consuming = consuming
+        self._ledger = ledger
+        self._room = room
         self._interrupt = interrupt
         self._woken = anyio.Event()
         self._leaving = False
@@ -72,11 +84,15 @@ class Watch:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        with self._subscriber.subscribe(self._keys.pausing, self.wake, on_gap=self.wake) as subscription:
+        with (
+            self._subscriber.subscribe(self._keys.pausing, self.wake, on_gap=self.wake) as subscription,
+            self._subscriber.subscribe(self._keys.widened, self.wake, on_gap=self.wake) as widened,
+        ):
             while True:
                 self._woken = anyio.Event()
-                unheard = not subscription.confirmed
+                unheard = not subscription.confirmed or not widened.confirmed
                 found = await self._patience(self._look)
+                await self._widen(found)
                 await self._apply(found)
                 await self._readmit(found)
                 longest = _LOOK_AGAIN_UNHEARD if unheard else self._longest
@@ -85,6 +101,15 @@ class Watch:
 
     async def _look(self) -> Pauses:
         return await pauses.look(self._client, self._keys, None if self._leaving else self._consumer)
+
+    async def _widen(self, found: Pauses) -> None:
+        news = self._lanes.unknown(found.priorities)
+        if news:
+            await self._patience(lambda: self._consuming.widen(news))
+            self._ledger.open(self._lanes.read)
+            self._room.narrow()
+            logger.info("%s: priorities in use: %s", self._queue, ", ".join(map(str, self._lanes.priorities)))
+            await self._interrupt()
 
     async def _apply(self, found: Pauses) -> None:
         gate = self._gate

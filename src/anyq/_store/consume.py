@@ -8,8 +8,10 @@ from typing import Any, cast
 from redis.exceptions import ResponseError
 
 from .._core.keys import GROUP, Keys
+from .._core.lanes import Lanes
 from .._redis.client import Client
 from .._redis.replies import error_code
+from . import scripts
 
 #: Seconds past its BLOCK that a read may take before its connection counts as frozen.
 READ_MARGIN = 2.0
@@ -24,29 +26,54 @@ class Consuming:
         client: A connection of its own: it blocks.
         keys: The queue's keys.
         consumer: The consumer's name.
+        lanes: Those that it reads; shared by all who act for this consumer.
     """
 
-    def __init__(self, client: Client, keys: Keys, consumer: bytes) -> None:
+    def __init__(self, client: Client, keys: Keys, consumer: bytes, lanes: Lanes | None = None) -> None:
         self._client = client
         self._keys = keys
         self._consumer = consumer
-        self._tail = (b"STREAMS", *keys.lanes, *(b">" for _ in keys.lanes))
+        self._lanes = lanes or Lanes(keys)
+        self._tail: tuple[bytes, ...] = ()
+        self._tail_of: tuple[bytes, ...] = ()
 
     async def ensure_group(self) -> None:
         """Make sure that the group is there, from the first entry on: a stream holds unfinished work only.
 
         And that the consumer is in it, before it reads anything: whoever pauses the queue waits for all who are.
         """
-        for lane in self._keys.lanes:
-            try:
-                await self._client.call(b"XGROUP", b"CREATE", lane, GROUP, b"0", b"MKSTREAM")
-            except ResponseError as error:
-                if error_code(error) != "BUSYGROUP":
-                    raise
+        for lane in self._lanes.read:
+            await self._ensure_group(lane)
         await self._client.call(b"XGROUP", b"CREATECONSUMER", self._keys.stream, GROUP, self._consumer)
+
+    async def widen(self, priorities: Sequence[int]) -> None:
+        """Read the lanes of these priorities too."""
+        for priority in priorities:
+            await self._ensure_group(self._keys.lane(priority))
+        self._lanes.widen(priorities)
+
+    async def _ensure_group(self, lane: bytes) -> None:
+        try:
+            await self._client.call(b"XGROUP", b"CREATE", lane, GROUP, b"0", b"MKSTREAM")
+        except ResponseError as error:
+            if error_code(error) != "BUSYGROUP":
+                raise
+
+    async def take(self, count: int) -> Sequence[Delivery]:
+        """Take up to ``count`` new entries in all, in the order of priorities, without waiting."""
+        order = self._lanes.order()
+        deliveries: Sequence[Delivery] = await self._client.run(
+            scripts.TAKE, order, (GROUP, self._consumer, count), timeout=READ_MARGIN
+        )
+        if deliveries:
+            self._lanes.served(order, deliveries[0][0])
+        return deliveries
 
     async def read(self, count: int, block_ms: int) -> Iterable[Delivery]:
         """Take up to ``count`` new entries per lane, waiting for the first at most ``block_ms``."""
+        if self._tail_of is not self._lanes.read:
+            self._tail_of = self._lanes.read
+            self._tail = (b"STREAMS", *self._tail_of, *(b">" for _ in self._tail_of))
         reply = await self._client.call(
             b"XREADGROUP", b"GROUP", GROUP, self._consumer, b"COUNT", count, b"BLOCK", block_ms, *self._tail,
             timeout=block_ms / 1000 + READ_MARGIN,

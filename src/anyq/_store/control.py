@@ -150,6 +150,12 @@ class Controlling:
             return Lying(lane, *reply)
         return Reached(reply[0], bool(reply[1]))
 
+    async def lanes(self) -> list[bytes]:
+        """List the lanes of other priorities than the default one."""
+        others = [lane for lane in self._keys.priority_lanes if lane != self._keys.stream]
+        found = await self._client.call_many([(b"EXISTS", lane) for lane in others])
+        return [lane for lane, exists in zip(others, found, strict=True) if exists == 1]
+
     async def asides(self) -> list[bytes]:
         """List the streams of jobs that are set aside, since their tasks are paused."""
         fields = await self._client.call(b"HKEYS", self._keys.pauses)

@@ -9,7 +9,7 @@ import attrs
 from redis.exceptions import RedisError
 
 from .._core.dead_letters import Raw, Revived
-from .._core.keys import Keys
+from .._core.keys import DEFAULT_PRIORITY, Keys
 from .._redis.client import Argument, Client
 from . import scripts
 from .publish import Full, claims_ms
@@ -121,8 +121,16 @@ class Mending:
         Raises:
             Full: There is no room for all of them under ``max_length`` (0: no limit); nothing was done.
         """
-        keys = [self._keys.dead_letters, self._keys.stream, self._memory, self._keys.cancels]
-        args: list[Argument] = [batch, _REMEMBERED, max_length, claims_ms(self._keys)]
+        counted = (self._keys.pauses, *self._keys.all_lanes)
+        keys = [
+            self._keys.dead_letters,
+            self._keys.stream,
+            self._memory,
+            self._keys.cancels,
+            *counted,
+        ]
+        args: list[Argument] = [batch, _REMEMBERED, max_length, claims_ms(self._keys), len(counted)]
+        args.append(self._keys.widened)
         for letter in letters:
             extras = letter.extras
             keys += self._keys.result(letter.job_id), self._keys.failure(letter.job_id)
@@ -136,6 +144,7 @@ class Mending:
                 letter.envelope,
                 extras.claim,
                 letter.job_id if extras.unique else b"",
+                b"" if self._keys.shared or extras.priority == DEFAULT_PRIORITY else extras.priority,
             )
         reply: Any = await self._client.run(scripts.REPLAY, keys, args)
         if reply == -1:

@@ -35,7 +35,7 @@ class Depths:
 async def depths(client: Client, keys: Keys) -> Depths:
     """Count, in one round trip and nearly constant time."""
     counts = await client.run(
-        scripts.DEPTHS, (keys.delayed, keys.dead_letters, keys.pauses, *keys.lanes), (GROUP,)
+        scripts.DEPTHS, (keys.delayed, keys.dead_letters, keys.pauses, *keys.all_lanes), (GROUP,)
     )
     return Depths(*counts)
 
@@ -57,5 +57,7 @@ class Ages:
 
 async def ages(client: Client, keys: Keys) -> Ages:
     """Look at the first of each line, in one round trip and constant time."""
-    oldest, due, trimmed = await client.run(scripts.AGES, (keys.delayed, keys.trimmed, *keys.lanes), (GROUP,))
+    oldest, due, trimmed = await client.run(
+        scripts.AGES, (keys.delayed, keys.trimmed, *keys.all_lanes), (GROUP,)
+    )
     return Ages(None if oldest < 0 else oldest / 1000, int(due) / 1000 if due else None, trimmed)

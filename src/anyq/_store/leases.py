@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .._core.keys import CONSUMER_PREFIX, GROUP, Keys
+from .._core.lanes import Lanes
 from .._redis.client import Client
 from .._redis.replies import field
 from . import scripts
@@ -18,12 +19,14 @@ class Leasing:
         client: The connection.
         keys: The queue's keys.
         consumer: The consumer's name.
+        lanes: Those that it reads; shared by all who act for this consumer.
     """
 
-    def __init__(self, client: Client, keys: Keys, consumer: bytes) -> None:
+    def __init__(self, client: Client, keys: Keys, consumer: bytes, lanes: Lanes | None = None) -> None:
         self._client = client
         self._keys = keys
         self._consumer = consumer
+        self._lanes = lanes or Lanes(keys)
 
     async def renew(self, lane: bytes, entries: Sequence[bytes]) -> list[bytes]:
         """Renew up to some hundred entries; give those that are not ours any more."""
@@ -41,7 +44,7 @@ class Leasing:
         flush) ended those of all who live.
         """
         names: set[bytes] = set()
-        for lane in self._keys.lanes:
+        for lane in self._lanes.read:
             for row in await self._client.call(b"XINFO", b"CONSUMERS", lane, GROUP):
                 name = field(row, b"name")
                 if isinstance(name, bytes) and name.startswith(CONSUMER_PREFIX) and name != self._consumer:
@@ -62,14 +65,14 @@ class Leasing:
         Returns:
             How many it was: 0 when none is left, and -1 if the consumer lives after all.
         """
-        keys = (self._keys.heartbeat(consumer), self._keys.returned, *self._keys.lanes)
+        keys = (self._keys.heartbeat(consumer), self._keys.returned, *self._lanes.read)
         moved: int = await self._client.run(scripts.TAKE_OVER, keys, (GROUP, consumer, count))
         return moved
 
     async def sweep(self, idle: float, count: int = 50) -> int:
         """Hand back what foreign programs have not touched for ``idle`` seconds; how many it was."""
         moved = 0
-        for lane in self._keys.lanes:
+        for lane in self._lanes.read:
             moved += await self._client.run(
                 scripts.SWEEP,
                 (lane, self._keys.returned),
@@ -79,5 +82,5 @@ class Leasing:
 
     async def depart(self) -> bool:
         """Leave the group and end the heartbeat, unless something is still held; whether it was done."""
-        keys = (self._keys.heartbeat(self._consumer), *self._keys.lanes)
+        keys = (self._keys.heartbeat(self._consumer), *self._lanes.read)
         return bool(await self._client.run(scripts.DEPART, keys, (GROUP, self._consumer)))

@@ -6,7 +6,7 @@ nothing any more of what is paused in it, confirms its number; so whoever pauses
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import attrs
 from redis.exceptions import ResponseError
@@ -30,6 +30,7 @@ class Pauses:
         queue: Until which millisecond the whole queue is paused: 0 until it is resumed, ``None`` if it is not paused.
         tasks: The same for each paused task.
         aside: How many jobs of which task are set aside.
+        priorities: Those whose lanes there are.
     """
 
     now: int = 0
@@ -37,6 +38,7 @@ class Pauses:
     queue: int | None = None
     tasks: Mapping[str, int] = attrs.field(factory=dict[str, int])
     aside: Mapping[str, int] = attrs.field(factory=dict[str, int])
+    priorities: Sequence[int] = ()
 
     @property
     def stranded(self) -> list[str]:
@@ -76,13 +78,15 @@ async def readmit(client: Client, keys: Keys, task: str, count: int = 50) -> int
         How many it was: 0 when none is left, and -1 if the task is paused.
     """
     moved: int = await client.run(
-        scripts.READMIT, (keys.pauses, keys.aside(task), keys.returned), (task, count)
+        scripts.READMIT,
+        (keys.pauses, keys.aside(task), keys.returned, *keys.priority_lanes),
+        (task, count),
     )
     return moved
 
 
 async def look(client: Client, keys: Keys, consumer: bytes | None = None) -> Pauses:
-    """Read what is paused; what is over by the server's clock is forgotten there.
+    """Read what is paused, and which lanes there are; what is over by the server's clock is forgotten there.
 
     Args:
         client: The connection.
@@ -90,9 +94,11 @@ async def look(client: Client, keys: Keys, consumer: bytes | None = None) -> Pau
         consumer: The worker that looks: it enters the group by this, since whoever pauses waits for all that are in it,
             and who was silent for long may have been put out.
     """
-    flag = (keys.paused,) if keys.shared else ()
+    others = (keys.paused,) if keys.shared else keys.priority_lanes
     args = () if consumer is None else (GROUP, consumer)
-    now, flagged, *fields = await client.run(scripts.LOOK, (keys.pauses, keys.stream, *flag), args)
+    now, flagged, priorities, *fields = await client.run(
+        scripts.LOOK, (keys.pauses, keys.stream, *others), args
+    )
     tasks: dict[str, int] = {}
     aside: dict[str, int] = {}
     number, queue = 0, 0 if flagged else None
@@ -109,7 +115,7 @@ async def look(client: Client, keys: Keys, consumer: bytes | None = None) -> Pau
                 aside[task] = int(value)
             case _:  # a newer AnyQ's
                 pass
-    return Pauses(now, number, queue, tasks, aside)
+    return Pauses(now, number, queue, tasks, aside, priorities)
 
 
 async def confirm(client: Client, keys: Keys, consumer: bytes, number: int) -> None:

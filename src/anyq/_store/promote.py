@@ -47,9 +47,15 @@ class Promoting:
 
     async def promote(self, limit: int) -> Promotion:
         """Move up to ``limit`` due jobs into the stream."""
-        keys = (self._keys.delayed, self._keys.stream, self._keys.dead_letters, self._keys.promoter_lock)
+        keys = (
+            self._keys.delayed,
+            self._keys.stream,
+            self._keys.dead_letters,
+            self._keys.promoter_lock,
+            *self._keys.priority_lanes,
+        )
         _, next_ms, waiting, late_ms, leads, spoiled, *heads = await self._client.run(
-            scripts.PROMOTE, keys, (self._consumer, LOCK_MS, limit, COURTESY_MS)
+            scripts.PROMOTE, keys, (self._consumer, LOCK_MS, limit, COURTESY_MS, self._keys.widened)
         )
         jobs = [
             (heads[index].decode("utf-8", "replace"), envelope_id(heads[index + 1]))

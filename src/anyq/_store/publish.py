@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import attrs
 
-from .._core.codec import delayed_member, envelope_id
-from .._core.keys import Keys
+from .._core.codec import delayed_member, envelope_id, lane_byte
+from .._core.keys import DEFAULT_PRIORITY, Keys
 from .._redis.client import Client
 from . import scripts
 
@@ -74,6 +74,7 @@ class Addition:
         job_id: Its id, when the caller chose it or it has a unique key; ``None`` for others, which need no check.
         delay_ms: Milliseconds to wait, by the server's clock.
         due_ms: The epoch millisecond it is due, instead of a delay.
+        priority: Which lane it goes by.
         claim: With what it takes its id, when the caller chose it.
         unique: Its unique key.
         window_ms: Milliseconds for which it holds that key at least, ended or not.
@@ -89,6 +90,7 @@ class Addition:
     job_id: str | None = None
     delay_ms: int | None = None
     due_ms: int | None = None
+    priority: int = DEFAULT_PRIORITY
     claim: str = ""
     unique: str | None = None
     window_ms: int = 0
@@ -104,8 +106,13 @@ class Addition:
 
     @property
     def plain(self) -> bool:
-        """Whether it is ready at once and needs no check: the common case, and the quick script."""
-        return self.job_id is None and self.delay_ms is None and self.due_ms is None
+        """Whether it is ready at once, has no priority and needs no check: the common case, and the quick script."""
+        return (
+            self.job_id is None
+            and self.delay_ms is None
+            and self.due_ms is None
+            and self.priority == DEFAULT_PRIORITY
+        )
 
 
 class Publishing:
@@ -121,6 +128,7 @@ class Publishing:
         self._client = client
         self._keys = keys
         self._sent = keys.sent(producer)
+        self._counted = (keys.pauses, *keys.all_lanes)  # what max_length is about
 
     async def publish(self, batch: int, lowest: int, jobs: Sequence[Addition], max_length: int) -> None:
         """Add plain jobs, as batch number ``batch``; ``lowest`` is the lowest batch not yet answered.
@@ -132,20 +140,30 @@ class Publishing:
         for job in jobs:
             args.append(job.name)
             args.append(job.envelope)
-        if await self._client.run(scripts.PUBLISH, (self._keys.stream, self._sent), args) != 1:
+        keys = (self._keys.stream, self._sent, *(self._counted if max_length else ()))
+        if await self._client.run(scripts.PUBLISH, keys, args) != 1:
             raise Full
 
     async def schedule(
         self, batch: int, lowest: int, jobs: Sequence[Addition], max_length: int
     ) -> list[Answer]:
-        """Add jobs that are delayed, have a chosen id or a unique key; tell for each what became of it.
+        """Add jobs that are delayed, have a priority, a chosen id or a unique key; tell for each what became of it.
+
+        Args:
+            batch: The number of this batch.
+            lowest: The lowest batch not yet answered.
+            jobs: The jobs, all of one priority.
+            max_length: How many may be ready in all; 0 for any number.
 
         Raises:
             Full: There is no room for all that are ready now; nothing was added.
         """
-        keys = [self._keys.stream, self._keys.delayed, self._sent, self._keys.cancels]
+        priority = jobs[0].priority
+        counted = self._counted if max_length else ()
+        keys = [self._keys.lane(priority), self._keys.delayed, self._sent, self._keys.cancels, *counted]
         lasting = claims_ms(self._keys)
         args: list[bytes | str | int] = [batch, lowest, max_length, _REMEMBERED, self._keys.due, lasting]
+        args += lane_byte(priority), self._keys.widened, len(counted)
         for job in jobs:
             if job.due_ms is not None:
                 args += "at", job.due_ms

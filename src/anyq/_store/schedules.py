@@ -12,6 +12,7 @@ from typing import Literal, cast
 import attrs
 from redis.exceptions import RedisError
 
+from .._core.codec import lane_byte
 from .._core.keys import Keys
 from .._core.schedules import Firing, Spec, decode, encode, token
 from .._core.values import Undecodable
@@ -147,6 +148,8 @@ class Scheduling:
                 self._worker if keys.shared else "",
                 REMEMBERED_MS,
                 keys.due,
+                lane_byte(known.spec.extras.priority),
+                keys.widened,
             ]
             for run in runs:
                 args += run.due_ms, known.spec.task, run.envelope
@@ -156,7 +159,7 @@ class Scheduling:
                 keys.schedules,
                 record,
                 keys.ended_schedules,
-                keys.stream,
+                keys.lane(known.spec.extras.priority),
                 keys.delayed,
                 keys.scheduler_lock,
             )

@@ -180,10 +180,17 @@ class Settling:
             scripts.HAND_BACK, (lane, self._keys.returned), (GROUP, self._consumer, *entries)
         )
 
-    async def set_aside(self, lane: bytes, task: str, entries: Sequence[bytes]) -> list[int]:
-        """Set jobs of a paused task aside; 1 per entry that was still ours, 2 if the task is not paused any more."""
+    async def set_aside(self, lane: bytes, task: str, entries: Sequence[tuple[bytes, int]]) -> list[int]:
+        """Set jobs of a paused task aside: (entry, priority).
+
+        Returns:
+            1 per entry that was still ours, 2 if the task is not paused any more: then it was handed back.
+        """
         keys = (lane, self._keys.pauses, self._keys.aside(task), self._keys.returned)
-        return await self._run(scripts.SET_ASIDE, keys, (GROUP, self._consumer, task, *entries))
+        args: list[Argument] = [GROUP, self._consumer, task]
+        for entry in entries:
+            args += entry
+        return await self._run(scripts.SET_ASIDE, keys, args)
 
     async def _run(self, script: Script, keys: Sequence[bytes], args: Sequence[Argument]) -> list[int]:
         reply: list[int] = await self._client.run(script, keys, args)

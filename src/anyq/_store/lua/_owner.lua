@@ -25,15 +25,20 @@ local function now()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+local DEFAULT_PRIORITY = 5
+
+-- With it lies a job that was set aside, for the lane that it belongs to.
+local PRIORITY_FIELD = 'priority'
+
 -- Put an entry's copy into another stream with `lost` more deliveries lost; false if its message was deleted.
-local function readd(stream, entry, target, lost)
+local function readd(stream, entry, target, lost, priority)
   local found = redis.call('XRANGE', stream, entry, entry)[1]
   if not found then return false end
   local fields, copy = found[2], {}
   for i = 1, math.min(#fields, 7000), 2 do
     if fields[i] == 'l' then
       lost = lost + (tonumber(fields[i + 1]) or 0)
-    else
+    elseif fields[i] ~= PRIORITY_FIELD then
       copy[#copy + 1] = fields[i]
       copy[#copy + 1] = fields[i + 1]
     end
@@ -41,6 +46,10 @@ local function readd(stream, entry, target, lost)
   if lost > 0 or #copy == 0 then
     copy[#copy + 1] = 'l'
     copy[#copy + 1] = string.format('%.0f', lost)
+  end
+  if priority and tonumber(priority) ~= DEFAULT_PRIORITY then
+    copy[#copy + 1] = PRIORITY_FIELD
+    copy[#copy + 1] = priority
   end
   redis.call('XADD', target, '*', unpack(copy))
   return true

@@ -1,7 +1,8 @@
 -- Move due jobs into the stream. One worker, the holder of the lock, does so on time; the others a little later, so that a dead
 -- holder costs that little and not its lock's lifetime.
--- KEYS  1 delayed   2 stream   3 dead letters   4 lock
+-- KEYS  1 delayed   2 stream   3 dead letters   4 lock   then the lanes of the priorities 0 to 9, unless the queue has but one
 -- ARGV  1 holder   2 milliseconds that the lock lasts   3 how many at most (or 4 MiB of them)   4 milliseconds that the others wait
+--       5 channel to tell of a new lane
 -- Reply { promoted, milliseconds until the next is due (-1: none waits), how many wait, milliseconds the first was late,
 --         1 if this worker holds the lock, spoiled, then per promoted job: name, first bytes of its envelope }
 local HEAD = 280  -- bytes of an envelope in which its id is found
@@ -31,18 +32,22 @@ while step > 0 do
   for i = 1, #due, 2 do
     local member = due[i]
     local a, b, c, d = string.byte(member, 1, 4)
-    local size = d and a + b * 256 + c * 65536 + d * 16777216 or -1
+    -- A name is short: the fourth byte holds the priority, counted from 1, where it is not the default one.
+    local lane = d and d > 0 and KEYS[4 + d]
+    local size = d and a + b * 256 + c * 65536 + (lane and 0 or d * 16777216) or -1
     if size < 0 or 4 + size >= #member then
       redis.call('XADD', KEYS[3], '*', 'd', member, 'source_id', '0-0', 'reason', 'malformed',
         'detail', 'a delayed job without a name and an envelope')
       spoiled = spoiled + 1
     else
       local name, envelope = string.sub(member, 5, 4 + size), string.sub(member, 5 + size)
+      local fresh = lane and redis.call('EXISTS', lane) == 0
       if size == 0 then
-        redis.call('XADD', KEYS[2], '*', 'd', envelope)
+        redis.call('XADD', lane or KEYS[2], '*', 'd', envelope)
       else
-        redis.call('XADD', KEYS[2], '*', 'd', envelope, 'n', name)
+        redis.call('XADD', lane or KEYS[2], '*', 'd', envelope, 'n', name)
       end
+      if fresh then redis.call('PUBLISH', ARGV[5], lane) end
       reply[#reply + 1] = name
       reply[#reply + 1] = string.sub(envelope, 1, HEAD)
       promoted = promoted + 1

@@ -1,5 +1,5 @@
 -- Add ready jobs, once, however often the batch is sent.
--- KEYS  1 stream   2 sent: batches of this producer that took effect
+-- KEYS  1 stream   2 sent: batches of this producer that took effect   then, with a max_length: pauses, the lanes
 -- ARGV  1 number of this batch   2 lowest number not yet answered   3 max_length (0: none)   4 seconds to remember
 --       then per job: name ('' for none), envelope
 -- Reply 1 added (now or by an earlier sending), -1 full: nothing added
@@ -8,7 +8,7 @@ local batch = ARGV[1]
 local known = redis.call('ZMSCORE', KEYS[2], batch, 'floor')
 if known[1] or known[2] and tonumber(batch) < tonumber(known[2]) then return 1 end
 local limit = tonumber(ARGV[3])
-if limit > 0 and redis.call('XLEN', KEYS[1]) + (#ARGV - 4) / 2 > limit then return -1 end
+if limit > 0 and ready(3, #KEYS) + (#ARGV - 4) / 2 > limit then return -1 end
 for i = 5, #ARGV, 2 do
   if ARGV[i] == '' then
     redis.call('XADD', KEYS[1], '*', 'd', ARGV[i + 1])

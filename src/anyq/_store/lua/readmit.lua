@@ -1,5 +1,6 @@
 -- Let jobs that were set aside come back, if their task is not paused any more.
--- KEYS  1 pauses   2 aside: what is set aside of that task   3 returned
+-- KEYS  1 pauses   2 aside: what is set aside of that task   3 returned   then the lanes of the priorities 0 to 9, unless the
+--       queue has but one
 -- ARGV  1 task   2 how many at most
 -- Reply -1 it is paused: nothing changed; else how many came back
 local field = 'aside:' .. ARGV[1]
@@ -8,8 +9,18 @@ if ends and (ends == 0 or ends > now()) then return -1 end
 -- A write that changes nothing and that a full server allows: what follows is not refused.
 redis.call('XDEL', KEYS[2], '0-0')
 local rows = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', ARGV[2])
+-- What waited comes before what came later; but in a queue with priorities each goes to the end of its own lane, or
+-- a crowd of low ones would come before all others.
+local several = false
+for lane = 4, #KEYS do
+  several = several or lane - 4 ~= DEFAULT_PRIORITY and redis.call('EXISTS', KEYS[lane]) == 1
+end
 for _, row in ipairs(rows) do
-  readd(KEYS[2], row[1], KEYS[3], 0)
+  local priority = DEFAULT_PRIORITY
+  for i = 1, math.min(#row[2], 7000), 2 do
+    if row[2][i] == PRIORITY_FIELD then priority = tonumber(row[2][i + 1]) end
+  end
+  readd(KEYS[2], row[1], several and KEYS[4 + priority] or KEYS[3], 0)
   redis.call('XDEL', KEYS[2], row[1])
 end
 local left = redis.call('XLEN', KEYS[2])

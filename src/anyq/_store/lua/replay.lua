@@ -1,13 +1,16 @@
 -- Make dead letters ready jobs again; once, however often the batch is sent.
--- KEYS  1 dead letters   2 stream   3 memory of this replay   4 cancels   then per letter: what its job left: result, failure;
---       with a claim: its taken id; with a unique key: that key
+-- KEYS  1 dead letters   2 stream   3 memory of this replay   4 cancels
+--       then what the max_length is about: pauses, the lanes (returned, and those of the priorities 0 to 9, unless the queue has
+--       but one)
+--       then per letter: what its job left: result, failure; with a claim: its taken id; with a unique key: that key
 -- ARGV  1 number of this batch   2 seconds to remember   3 max_length (0: none)
---       4 milliseconds for which a job holds its claims, if nobody ends it
+--       4 milliseconds for which a job holds its claims, if nobody ends it   5 number of keys for the max_length
+--       6 channel to tell of a new lane
 --       then per letter: id, name ('' for none), envelope, claim on the job's id ('' for none), the job's id if it has a unique
---       key (else '')
+--       key (else ''), its priority ('' for the default one)
 -- Reply -1 full: nothing done; else per letter 1 replayed, 0 there is no such letter (any more), 'id' the job's id is taken by
 --       now, 'unique' another job holds its unique key
-local STEP, FIRST = 5, 5
+local STEP, FIRST = 6, 7
 local known = redis.call('GET', KEYS[3])
 if known then
   local batch, answers = string.match(known, '^(%d+) (.*)$')
@@ -20,7 +23,7 @@ if known then
   end
 end
 local limit = tonumber(ARGV[3])
-if limit > 0 and redis.call('XLEN', KEYS[2]) + (#ARGV - FIRST + 1) / STEP > limit then return -1 end
+if limit > 0 and ready(5, 4 + tonumber(ARGV[5])) + (#ARGV - FIRST + 1) / STEP > limit then return -1 end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -31,7 +34,7 @@ local function free(key, owner)
   return not held or string.match(held, '^%d+[:~](.*)$') == owner
 end
 
-local reply, key = {}, 5
+local reply, key = {}, 5 + tonumber(ARGV[5])
 for i = FIRST, #ARGV, STEP do
   local id, name, claim, unique = ARGV[i], ARGV[i + 1], ARGV[i + 3], ARGV[i + 4]
   local result, failure, taken, lock = KEYS[key], KEYS[key + 1], nil, nil
@@ -47,11 +50,14 @@ for i = FIRST, #ARGV, STEP do
     answer = 'unique'
   else
     -- Add first, delete last: and on a full server the first write is the one that is refused.
+    local lane = ARGV[i + 5] == '' and KEYS[2] or KEYS[7 + ARGV[i + 5]]
+    local fresh = lane ~= KEYS[2] and redis.call('EXISTS', lane) == 0
     if name == '' then
-      redis.call('XADD', KEYS[2], '*', 'd', ARGV[i + 2])
+      redis.call('XADD', lane, '*', 'd', ARGV[i + 2])
     else
-      redis.call('XADD', KEYS[2], '*', 'd', ARGV[i + 2], 'n', name)
+      redis.call('XADD', lane, '*', 'd', ARGV[i + 2], 'n', name)
     end
+    if fresh then redis.call('PUBLISH', ARGV[6], lane) end
     if taken then redis.call('SET', taken, '0:' .. claim, 'PX', ARGV[4]) end
     if lock then redis.call('SET', lock, '0:' .. unique, 'PX', ARGV[4]) end
     redis.call('DEL', result, failure)

@@ -1,5 +1,5 @@
--- Add jobs that are delayed, have a caller-chosen id or a unique key; once, however often the batch is sent.
--- KEYS  1 stream   2 delayed   3 sent   4 cancels   then per job
+-- Add jobs that are delayed, have a priority, a caller-chosen id or a unique key; once, however often the batch is sent.
+-- KEYS  1 lane of their priority   2 delayed   3 sent   4 cancels   then, with a max_length: pauses, the lanes   then per job
 --       with a claim: its taken id, and what an earlier job of this id left: result, failure, progress, log
 --       with a unique key: that key
 --       when it is delayed: its index
@@ -7,6 +7,8 @@
 --       when others may wait for it: its track
 -- ARGV  1 number of this batch   2 lowest number not yet answered   3 max_length (0: none)   4 seconds to remember
 --       5 channel to wake promoters   6 milliseconds past its due time for which a job holds its claims, if nobody ends it
+--       7 fourth byte of their delayed members: '0', or their priority and one   8 channel to tell of a new lane
+--       9 number of keys for the max_length
 --       then per job: when ('' now, 'in' milliseconds, 'at' epoch milliseconds), that number, name, envelope,
 --       claim on its id ('' for a made one), its id if it has a unique key (else ''), milliseconds for which it keeps that
 --       key at least, 'last' to replace the job that waits under the key, if that was added so too (else ''),
@@ -14,7 +16,7 @@
 -- Reply -1 full: nothing added; else per job
 --       1 new, 0 its id was taken, 'h<id>' job <id> holds the unique key (or was replaced by this one, under its own id),
 --       'c<id>' nothing was done: job <id> holds the key and was not expected, or does not wait any more
-local STEP, FIRST = 10, 7
+local STEP, FIRST = 10, 10
 local batch = ARGV[1]
 -- One below the floor was answered: these are bytes of a connection that was given up, and they come late.
 local known = redis.call('ZMSCORE', KEYS[3], batch, 'floor')
@@ -36,17 +38,18 @@ end
 
 local limit = tonumber(ARGV[3])
 if limit > 0 then
-  local ready = 0
+  local count = 0
   for i = FIRST, #ARGV, STEP do
-    if ARGV[i] == '' then ready = ready + 1 end
+    if ARGV[i] == '' then count = count + 1 end
   end
-  if ready > 0 and redis.call('XLEN', KEYS[1]) + ready > limit then return -1 end
+  if count > 0 and ready(5, 4 + tonumber(ARGV[9])) + count > limit then return -1 end
 end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local before = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]
-local reply, key, life = {}, 5, tonumber(ARGV[6])
+local fresh = ARGV[7] ~= '0' and redis.call('EXISTS', KEYS[1]) == 0
+local reply, key, life = {}, 5 + tonumber(ARGV[9]), tonumber(ARGV[6])
 for i = FIRST, #ARGV, STEP do
   local when, number, name, envelope = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3]
   local claim, id, window, expected = ARGV[i + 4], ARGV[i + 5], tonumber(ARGV[i + 6]), ARGV[i + 8]
@@ -89,7 +92,7 @@ for i = FIRST, #ARGV, STEP do
     local due, member = when == 'in' and now + number or number, nil
     if when ~= '' then
       local size = #name
-      member = string.char(size % 256, math.floor(size / 256), 0, 0) .. name .. envelope
+      member = string.char(size % 256, math.floor(size / 256), 0, tonumber(ARGV[7])) .. name .. envelope
       delay(KEYS[2], index, member, due, now)
       if replaced and replaced ~= member then redis.call('ZREM', KEYS[2], replaced) end
     elseif name == '' then
@@ -122,4 +125,5 @@ redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[2])
 redis.call('EXPIRE', KEYS[3], ARGV[4])
 local after = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]
 if after ~= before and after then redis.call('PUBLISH', ARGV[5], after) end
+if fresh and redis.call('EXISTS', KEYS[1]) == 1 then redis.call('PUBLISH', ARGV[8], KEYS[1]) end
 return reply
