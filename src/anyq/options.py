@@ -274,7 +274,7 @@ def _parents(given: object) -> tuple[Identified | str, ...]:
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise TypeError(f"after must be a list of jobs, or of their ids, not {given!r}")
     parents: dict[str, Any] = {}
-    jobs: Iterable[Any] = given
+    jobs: Iterable[Any] = cast("Any", given)
     for parent in jobs:
         parents[name("a job of after", getattr(parent, "id", parent))] = parent
     if len(parents) > _MOST_PARENTS:
