@@ -43,7 +43,7 @@ class Cancelling:
         return Batch(self._batch, self._batch)
 
     async def _find(self) -> tuple[str, Delayed | Lying | None]:
-        """Some job, and where it is: nowhere only if it has ended."""
+        """Some job, and where it is: nowhere only if it has ended, or waits for others."""
         walk = self.walk
         living = sorted(walk.added - (+walk.ended).keys())
         job_id = walk.random.choice(
@@ -64,7 +64,7 @@ class Cancelling:
                 place = await self.control.seek(job_id, lane, place.place, b"+")
             if isinstance(place, Lying):
                 return job_id, place
-        assert walk.ended[job_id], f"{job_id} lives, and is not found"
+        assert walk.ended[job_id] or job_id in walk.waits, f"{job_id} lives, and is not found"
         return job_id, None
 
     async def cancel(self) -> None:
@@ -84,7 +84,7 @@ class Cancelling:
         if isinstance(found, Lying) and found.owner:
             self.asked.add(job_id)
             return
-        walk.ended[job_id] += 1
+        walk.over(job_id, "cancelled")
         if isinstance(found, Delayed):
             assert not await self.control.withdraw(self._next(), job_id, found)
         else:
@@ -120,7 +120,7 @@ class Cancelling:
         assert await consumer.hands.settling.end_cancelled(lane, cuts) == expected
         for job, answer in zip(jobs, expected, strict=True):
             if answer == 1:
-                walk.ended[job.id] += 1
+                walk.over(job.id, "cancelled")
                 self.asked.discard(job.id)
             if answer != NOT_ASKED:
                 consumer.held.pop((lane, job.entry), None)

@@ -429,7 +429,7 @@ class Walk:
                 self.tracked[job_id] = "alive"
                 states = {parent: self.tracked[parent] for parent in job.after}
                 alive = {parent for parent, state in states.items() if state == "alive"}
-                if alive and (job.runs_anyway or "dead" not in states.values()):
+                if alive and (job.runs_anyway or set(states.values()) <= {"alive", "done"}):
                     self.waits[job_id] = alive, not job.runs_anyway
             if job.claim:
                 self.claims[job_id] = job.claim
@@ -619,7 +619,7 @@ class Walk:
             return (await consumer.hands.settling.bury(lane, letters))[0]
 
         for job in await self._settle(consumer, lane, jobs, verb):
-            self._ended(job.id, "dead")
+            self.over(job.id, "dead")
 
     async def _hand_back(self, consumer: Consumer, lane: bytes, jobs: Sequence[Job]) -> None:
         entries = [job.entry for job in jobs]
@@ -662,7 +662,7 @@ class Walk:
             if self._again():
                 assert await consumer.hands.settling.complete(lane, done) == [-1] * len(done)
 
-    def _ended(self, job_id: str, how: str) -> None:
+    def over(self, job_id: str, how: str) -> None:
         """A job has ended, and with it the waiting of others."""
         self.ended[job_id] += 1
         if job_id not in self.tracked:
@@ -671,7 +671,7 @@ class Walk:
         for child, (parents, fails) in list(self.waits.items()):
             if job_id in parents:
                 parents.discard(job_id)
-                if not parents or (fails and how == "dead"):
+                if not parents or (fails and how != "done"):
                     del self.waits[child]
 
     def _end(self, consumer: Consumer, lane: bytes, entries: Sequence[bytes], reply: Sequence[int]) -> None:
@@ -683,7 +683,7 @@ class Walk:
             consumer.past.append(job)
             assert answer in {1, -1}
             if answer == 1:
-                self._ended(job.id, "done")
+                self.over(job.id, "done")
 
     def _some_held(self, most: int = 4) -> tuple[Consumer, bytes, list[Job]]:
         consumer, lane = self.random.choice(self.consumers), self.random.choice([*self.lanes])
