@@ -180,10 +180,10 @@ class JobHandle(Generic[R_co]):
         """Cancel the job, wherever it is: delayed, queued, or running on any worker.
 
         One that waits is taken away, and no worker ever gets it. One that a worker has is stopped: a coroutine is
-        cancelled at its next ``await``; a plain function in a thread cannot be interrupted, it sees
-        ``current_job().cancelled``. A run that returns all the same is done, one that raises counts as cancelled. A
-        cancelled job is not retried and is no dead letter; whoever waits for its result gets `JobCancelled`. An id of
-        your own is free again.
+        cancelled at its next ``await``; the process of one with ``executor="process"`` is killed; a plain function in
+        a thread cannot be interrupted, it sees ``current_job().cancelled``. A run that returns all the same is done,
+        one that raises counts as cancelled. A cancelled job is not retried and is no dead letter; whoever waits for its
+        result gets `JobCancelled`. An id of your own is free again.
 
         Args:
             wait: Wait until a running job has really stopped.

@@ -16,7 +16,7 @@ from tests.support.servers import SECONDS
 from tests.worker import functions
 from tests.worker.conftest import AT_ONCE, Notes, dead_letter, drained, until, working
 
-from anyq import CallNext, Depends, Job, JobFailed, ProcessDied, Queue, Task, Worker
+from anyq import CallNext, Depends, Job, JobCancelled, JobFailed, ProcessDied, Queue, Task, Worker
 from anyq._services.processes import Processes
 
 pytestmark = pytest.mark.anyio
@@ -243,6 +243,18 @@ async def test_the_start_of_a_process_and_the_wait_for_one_do_not_count_as_the_r
             await anyio.sleep_forever()
         go.touch()
         assert await handle.result()
+
+
+async def test_a_cancelled_job_s_process_is_killed(queue: Queue, tmp_path: Path) -> None:
+    hold = in_process(queue, functions.hold)
+    async with queue, working(queue) as worker:
+        handle = await hold.enqueue(str(tmp_path / "pid"))
+        pid = await number_in(tmp_path / "pid")
+        assert await handle.cancel(wait=True)
+        await gone(pid)
+        with pytest.raises(JobCancelled):
+            await handle.result(timeout=SECONDS)
+        assert worker.statistics().failed == 0
 
 
 async def test_a_run_at_the_end_of_the_drain_is_killed_and_handed_back(queue: Queue, tmp_path: Path) -> None:
