@@ -46,7 +46,7 @@ OPERATOR = (
 )
 
 #: What a producer needs who asks how jobs are, cancels them, or lets them wait for another time.
-CONTROLLER = f"{PRODUCER} +xrange +xpending +xdel +zrem +zscan +pttl +pexpire +hkeys +hset"
+CONTROLLER = f"{PRODUCER} +xrange +xpending +xdel +zrem +zscan +pttl +pexpire +hkeys +hset +hdel"
 
 KEYS = "~{anyq:* &{anyq:*"
 

@@ -111,6 +111,45 @@ async def test_a_parked_job_is_cancelled(opened: Queue) -> None:
     assert await opened.redis.zcard(opened.keys.delayed) == 0
 
 
+async def test_a_job_that_waits_for_others_is_cancelled_and_those_that_wait_for_it_are_told(
+    opened: Queue, notes: Notes[Any]
+) -> None:
+    @opened.task
+    async def note(name: str) -> None:
+        notes.add(name)
+
+    parent = await note.options(delay=60, tracked=True).enqueue("parent")
+    child = await note.options(after=[parent], tracked=True).enqueue("child")
+    grandchild = await note.options(after=[child], result_ttl=60).enqueue("grandchild")
+    assert await child.status() is JobStatus.WAITING
+    assert not await child.run_now()
+    assert await child.cancel() is Cancellation.CANCELLED
+    assert await child.status() is JobStatus.CANCELLED
+    async with working(opened):
+        with pytest.raises(JobFailed) as caught:
+            await grandchild.result(timeout=SECONDS)
+        assert not isinstance(caught.value, JobCancelled)
+        assert await parent.run_now()
+        assert await notes.one() == "parent"
+    assert notes.made == ["parent"]
+
+
+async def test_a_job_that_is_set_aside_is_cancelled(opened: Queue, notes: Notes[Any]) -> None:
+    @opened.task
+    async def note() -> None:
+        notes.add("ran")
+
+    async with working(opened) as worker:
+        await opened.pause("note")
+        handle = await note.enqueue()
+        await until(lambda: worker.statistics().set_aside)
+        assert await handle.status() is JobStatus.QUEUED
+        assert await handle.cancel() is Cancellation.CANCELLED
+        await opened.resume("note")
+        await worker.wait_idle()
+    assert notes.made == []
+
+
 @pytest.mark.parametrize("options", [{}, {"id": "mine"}])
 async def test_a_queued_job_is_cancelled_by_its_id_and_never_runs(
     opened: Queue, wait: Task[..., Any], notes: Notes[Any], options: Any

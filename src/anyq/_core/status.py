@@ -10,6 +10,7 @@ class JobStatus(StrEnum):
 
     Attributes:
         DELAYED: It waits for its time: a delay, or a retry's backoff.
+        WAITING: It waits for other jobs to end.
         PARKED: It waits for a worker that knows its task.
         QUEUED: It is ready, and no worker has it yet.
         RUNNING: A worker has it: it runs, or is about to.
@@ -21,6 +22,7 @@ class JobStatus(StrEnum):
     """
 
     DELAYED = "delayed"
+    WAITING = "waiting"
     PARKED = "parked"
     QUEUED = "queued"
     RUNNING = "running"
@@ -35,7 +37,8 @@ class Cancellation(StrEnum):
     """What `JobHandle.cancel` did.
 
     Attributes:
-        CANCELLED: The job waited, delayed or queued: it was taken away, and no worker will ever get it.
+        CANCELLED: The job waited, for its time, for others or for a worker: it was taken away, and no worker will ever
+            get it.
         CANCELLING: A worker has the job and is told to stop it.
         STOPPED: A worker had it; it has really stopped, and counts as cancelled. What ``wait=True`` waits for.
         OVER: The job had ended by itself, or ended so before the request reached it: it is done, or was given up.

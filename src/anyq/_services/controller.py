@@ -73,6 +73,8 @@ class Controller:
             case Ended(how):
                 return JobStatus.CANCELLED if how == "stopped" else JobStatus(how)
             case Delayed() as found:
+                if found.waits:
+                    return JobStatus.WAITING
                 return JobStatus.PARKED if found.extras.parked else JobStatus.DELAYED
             case Lying(owner=b""):
                 return JobStatus.QUEUED
@@ -137,7 +139,7 @@ class Controller:
 
     async def reschedule(self, job_id: str, *, delay_ms: int | None, due_ms: int | None) -> bool:
         """Let a job that is delayed wait for another time; tell whether it was delayed, and so is moved."""
-        while isinstance(found := await self.find(job_id), Delayed):
+        while isinstance(found := await self.find(job_id), Delayed) and not found.waits:
             move = partial(
                 self._controlling.reschedule, job_id=job_id, found=found, delay_ms=delay_ms, due_ms=due_ms
             )

@@ -27,13 +27,15 @@ _STRETCH = 1000
 
 @attrs.frozen
 class Delayed:
-    """The job waits for its time.
+    """The job waits for its time, or for other jobs.
 
     Attributes:
-        member: How it lies in the delayed set.
+        member: How it lies in the delayed set, or among those that wait.
+        waits: Whether it waits for other jobs.
     """
 
     member: bytes
+    waits: bool = False
 
     @property
     def name(self) -> bytes:
@@ -133,10 +135,15 @@ class Controlling:
         keys = self._keys
         places = (
             keys.delayed, keys.delayed_member(job_id), keys.result(job_id), keys.failure(job_id), keys.cancels,
+            keys.waiting,
         )  # fmt: skip
-        member, _due, result, failure, asked = await self._client.run(scripts.WHERE, places, (job_id,))
+        member, _due, result, failure, asked, waiting = await self._client.run(
+            scripts.WHERE, places, (job_id,)
+        )
         if member:
             return Delayed(member), bool(asked)
+        if waiting:
+            return Delayed(waiting, waits=True), bool(asked)
         if failure:
             return Ended(_how(failure)), bool(asked)
         return (Ended("done") if result else None), bool(asked)
@@ -174,12 +181,12 @@ class Controlling:
     # -- changing -------------------------------------------------------------------------------------------------
 
     async def withdraw(self, batch: Batch, job_id: str, found: Delayed) -> bool:
-        """Cancel a job that is delayed; tell whether it was done."""
+        """Cancel a job that is delayed or waits for others; tell whether it was done."""
         keys = self._keys
         owned, words = as_words(self._owned(job_id, found))
         places = (
             keys.delayed, keys.delayed_member(job_id), keys.taken_id(job_id), keys.failure(job_id), self._sent,
-            keys.events, *owned,
+            keys.events, keys.waiting, *owned,
         )  # fmt: skip
         done = await self._client.run(
             scripts.WITHDRAW,
