@@ -42,7 +42,7 @@ WORKER = (
 #: What who looks at a queue and mends its dead letters needs.
 OPERATOR = (
     f"{EVERYBODY} +eval +evalsha +xlen +xrange +xrevrange +xadd +xdel +get +set +del +time "
-    "+xpending +xinfo|groups +zcard +zcount +zrange +hgetall"
+    "+xpending +xinfo|groups +zcard +zcount +zrange +zrem +hgetall"
 )
 
 #: What a producer needs who asks how jobs are, cancels them, or lets them wait for another time.

@@ -84,6 +84,7 @@ class Cancelling:
         if isinstance(found, Lying) and found.owner:
             self.asked.add(job_id)
             return
+        walk.waits.pop(job_id, None)
         walk.over(job_id, "cancelled")
         if isinstance(found, Delayed):
             assert not await self.control.withdraw(self._next(), job_id, found)
@@ -95,7 +96,7 @@ class Cancelling:
         if not self.walk.added:
             return
         job_id, found = await self._find()
-        if isinstance(found, Delayed):
+        if isinstance(found, Delayed) and not found.waits:
             delay, batch = self.walk.random.randrange(30), self._next()
             for _ in range(2 if self.walk.random.random() < 0.25 else 1):
                 assert await self.control.reschedule(batch, job_id, found, delay_ms=delay, due_ms=None)
