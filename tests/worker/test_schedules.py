@@ -148,7 +148,7 @@ async def test_a_changed_schedule_counts_from_nothing(opened: Queue, notes: Note
 
 
 async def test_start_and_end_bound_the_planned_times(opened: Queue, notes: Notes[Any]) -> None:
-    start = datetime.fromtimestamp(int(time.time()) + 1, UTC)
+    start = datetime.fromtimestamp(int(time.time()) + 2, UTC)
     end = start + timedelta(milliseconds=50)
     tick = noted(opened, notes)
     planned = await opened.schedules.upsert(
