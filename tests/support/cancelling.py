@@ -58,7 +58,7 @@ class Cancelling:
             return job_id, None
         if found is not None:
             return job_id, found
-        for lane in (*reversed(walk.keys.lanes), *await self.control.asides()):
+        for lane in (*walk.lanes, *await self.control.asides()):
             place: Lying | Reached = Reached(b"-", end=False)
             while isinstance(place, Reached) and not place.end:
                 place = await self.control.seek(job_id, lane, place.place, b"+")
@@ -107,7 +107,7 @@ class Cancelling:
         consumer = walk.random.choice(walk.consumers)
         asked = [job for job in consumer.held.values() if job.id in self.asked]
         jobs = asked or list(consumer.held.values())[:1]
-        for lane in walk.keys.lanes:
+        for lane in walk.lanes:
             await self.end(consumer, lane, [job for job in jobs if job.lane == lane])
 
     async def end(self, consumer: Consumer, lane: bytes, jobs: Sequence[Job]) -> None:
