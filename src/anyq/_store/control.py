@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import attrs
-import msgpack
 
-from .._core.codec import Undecodable, decode, packed_id, split_member
+from .._core.codec import decode, packed_id, split_member
 from .._core.job import NO_EXTRAS, Extras
 from .._core.keys import GROUP, Keys
+from .._core.values import MAP, Undecodable, unpack
 from .._redis.client import Client
 from ..settings import Retention
 from . import scripts
@@ -260,9 +260,9 @@ def _extras(envelope: bytes) -> Extras:
 
 def _how(failure: bytes) -> str:
     try:
-        fields: Any = msgpack.unpackb(failure)
-    except ValueError:
+        fields: Any = unpack(failure)
+    except Undecodable:
         return "failed"
-    if type(fields) is not dict or fields.get("reason") != REASON:
+    if type(fields) is not MAP or fields.get("reason") != REASON:
         return "failed"
     return "stopped" if fields.get("held") else "cancelled"
