@@ -7,7 +7,7 @@ import pytest
 from tests.interop.ours import shared_queue
 from tests.interop.peer import Run, chasquimq
 
-from anyq import Worker
+from anyq import Cancellation, JobStatus, Worker
 
 pytestmark = pytest.mark.anyio
 
@@ -91,3 +91,17 @@ async def test_the_result_of_an_anyq_worker_is_read_by_chasquimq(url: str) -> No
 
 async def _sum(numbers: list[float]) -> dict[str, float]:
     return {"sum": sum(numbers)}
+
+
+async def test_a_delayed_job_of_chasquimq_is_moved_and_cancelled_by_anyq(url: str) -> None:
+    ours = shared_queue(url)
+    async with chasquimq(url) as peer, ours.queue:
+        for _ in range(2):  # its id is free again, for chasquimq too
+            await peer.add("act", {}, job_id="later", delay_ms=60_000)
+            job = ours.queue.job("later")
+            assert await job.status() is JobStatus.DELAYED
+            assert await job.reschedule(delay=90)
+            assert await job.cancel() is Cancellation.CANCELLED
+            assert not await peer.cancel_delayed("later")
+        plain = await peer.add("act", {}, delay_ms=60_000)
+        assert await ours.queue.job(plain).cancel() is Cancellation.CANCELLED, "without an index, too"
