@@ -20,6 +20,7 @@ from tests.support.servers import SECONDS, Server
 from tests.worker.conftest import Notes, until, working
 
 from anyq import Backoff, Queue, current_job
+from anyq._services.branch import Branch
 
 pytestmark = pytest.mark.anyio
 
@@ -211,6 +212,29 @@ async def test_a_leader_that_is_gone_delays_nobody_for_longer_than_a_moment(
                 late.append((await notes.first(number))[-1].late)
             assert await leader(queue) == "anyq-killed"
     assert usual(late) < 0.05 + SOON, late
+
+
+async def test_a_worker_that_leaves_does_not_take_the_lead_again(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever promotes next would be late for as long as the lock of one that is gone lasts."""
+    depart = Branch.depart
+    led: list[str | None] = []
+
+    async def depart_slowly(branch: Branch) -> bool:
+        await queue.redis.call("PUBLISH", queue.keys.due, "0")  # somebody adds a delayed job meanwhile
+        with anyio.move_on_after(0.1):
+            await anyio.sleep_forever()
+        led.append(await leader(queue))
+        return await depart(branch)
+
+    monkeypatch.setattr(Branch, "depart", depart_slowly)
+    async with queue, working(queue) as worker:
+        await until_leads(queue, worker.name)
+        worker.stop()
+        await until(lambda: worker.health().state == "stopped")
+        assert await leader(queue) is None
+    assert led == [None]
 
 
 async def leader(queue: Queue) -> str | None:

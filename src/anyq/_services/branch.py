@@ -256,7 +256,7 @@ class Branch:
     async def resign(self) -> None:
         """Let somebody else promote and fire on time, at once. Best effort: the locks run out by themselves."""
         try:
-            await self._promoting.resign()
+            await self._promoter.resign()
             if self._scheduler is not None:
                 await self._scheduler.resign()
         except (AnyQError, RedisError):

@@ -53,13 +53,14 @@ class Promoter:
         self._patience = patience
         self._bulletin = bulletin
         self._woken = anyio.Event()
+        self._leaving = False
         self._led = False
         self._longest = _LONGEST_SLEEP_SHARED if keys.shared else _LONGEST_SLEEP
 
     async def run(self) -> None:
-        """Promote until cancelled."""
+        """Promote until cancelled or told to resign."""
         with self._subscriber.subscribe(self._keys.due, self._wake, on_gap=self._wake) as subscription:
-            while True:
+            while not self._leaving:
                 self._woken = anyio.Event()
                 longest = self._longest if subscription.confirmed else _LONGEST_SLEEP_UNHEARD
                 promotion = await self._patience(lambda: self._promoting.promote(_LARGEST_BATCH))
@@ -68,6 +69,12 @@ class Promoter:
                     continue
                 with anyio.move_on_after(_sleep(promotion, longest)):
                     await self._woken.wait()
+
+    async def resign(self) -> None:
+        """Promote no more, which would take the lock again, and let somebody else promote on time at once."""
+        self._leaving = True
+        self._woken.set()
+        await self._promoting.resign()  # on the same connection: after the promotion that may be under way
 
     def _wake(self, *_: object) -> None:
         self._woken.set()
