@@ -248,8 +248,11 @@ class Walk:
             pass
         await pauses.resume(self.client, self.keys, "task")
         await pauses.resume(self.client, self.keys, None)
-        while await pauses.readmit(self.client, self.keys, "task", 10):
-            pass
+        for _ in range(10_000):
+            if not await pauses.readmit(self.client, self.keys, "task", 10):
+                break
+        else:
+            raise AssertionError("jobs that were set aside come back again and again")
         assert not await self.client.call("EXISTS", self.keys.pauses, self.keys.aside("task"))
         await self.client.call("DEL", self.keys.promoter_lock)
         for one in await self.table.delayed():
