@@ -213,6 +213,13 @@ class Fleet:
             process.kill()
             await process.wait()
 
+    async def dismiss(self, process: anyio.abc.Process) -> None:
+        """Let one leave in an orderly way, and wait until it has."""
+        assert process.stdin is not None
+        await process.stdin.aclose()
+        with anyio.fail_after(SECONDS):
+            await process.wait()
+
     async def leave(self) -> None:
         """End all that still run, in an orderly way."""
         for process in self.processes:
