@@ -24,6 +24,8 @@ LAYERS = [
     {
         "options",
         "_session",
+        "_place",
+        "_operating",
         "dead_letters",
         "tasks",
         "handles",

@@ -10,45 +10,32 @@ import os
 import random
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
-from datetime import datetime
-from types import TracebackType
-from typing import Any, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, overload
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
-import anyio
 import attrs
-from anyio.lowlevel import RunVar
 from redis.credentials import CredentialProvider
 
-from . import embedded
 from ._core.codec import encode
 from ._core.ids import IdMaker
 from ._core.job import Job
-from ._core.keys import Keys
 from ._core.middleware import Middleware, checked
 from ._core.runnable import Policy, Runnable
 from ._core.schedules import Cron, Every
 from ._core.values import pack
-from ._redis.address import Address
-from ._redis.client import Client
-from ._services import child
+from ._operating import Operating
 from ._services.lifespans import Lifespan
 from ._services.lifespans import checked as checked_lifespans
-from ._services.patience import Patience
-from ._services.pausing import Pausing
 from ._services.publisher import Leaving
-from ._session import Session, open_session
-from ._store import inspect
 from ._store.publish import MOST_CHILDREN, Addition, Answer, Holder, Obstacle
 from .dead_letters import DeadLetters
 from .errors import NotOpen, PayloadRefused
 from .handles import JobHandle
 from .options import TASK_OPTIONS, JobOptions, Options, ScheduleOptions, TaskOptions, known, policy_of
 from .schedules import ScheduleDecorator, Schedules
-from .settings import Backoff, Duration, Limits, Retention, at_least, moment, name, optional_seconds
+from .settings import Backoff, Duration, Limits, Retention, at_least, name, optional_seconds
 from .tasks import AsyncTask, PlainTask, Task
-from .vitals import QueueStats
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -101,16 +88,7 @@ class Tracing(Protocol):
     def __call__(self, task: str, count: int, /) -> AbstractContextManager[Enqueuing]: ...
 
 
-@attrs.define
-class _Entered:
-    """One task's ``async with queue``."""
-
-    task: int
-    context: AbstractAsyncContextManager[Session]
-    session: Session
-
-
-class Queue:
+class Queue(Operating):
     """A named line of jobs.
 
     Args:
@@ -159,16 +137,19 @@ class Queue:
         outage_timeout: Duration | None = 30.0,
         credential_provider: CredentialProvider | None = None,
     ) -> None:
-        self.name: str = _name("the queue's name", name)
-        self._credentials = credential_provider
-        self._place(os.environ.get("ANYQ_URL", DEFAULT_URL) if url is None else url, _name("prefix", prefix))
+        super().__init__(
+            name,
+            os.environ.get("ANYQ_URL", DEFAULT_URL) if url is None else url,
+            prefix=prefix,
+            credential_provider=credential_provider,
+            outage_timeout=optional_seconds("outage_timeout", outage_timeout, zero=True),
+            max_length=None if max_length is None else at_least("max_length", max_length, 1),
+            retention=retention or Retention(),
+        )
         self.policy: Policy = policy_of(
             {"attempts": attempts, "backoff": backoff, "timeout": timeout, "result_ttl": result_ttl}
         )
-        self.max_length: int | None = None if max_length is None else at_least("max_length", max_length, 1)
         self.limits: Limits = limits or Limits()
-        self.retention: Retention = retention or Retention()
-        self._outage_timeout = optional_seconds("outage_timeout", outage_timeout, zero=True)
         self.runnables: dict[str, Runnable] = {}
         self.fallback_runnable: Runnable | None = None
         self.around: list[Middleware] = []
@@ -177,7 +158,6 @@ class Queue:
         self.watchers: set[Callable[[str], object]] = set()
         self.schedules: Schedules = Schedules(self)
         self.dead_letters: DeadLetters = DeadLetters(self)
-        self._entered: RunVar[list[_Entered]] = RunVar(f"anyq queue {id(self)}")
 
     # -- tasks ----------------------------------------------------------------------------------------------------
 
@@ -448,7 +428,7 @@ class Queue:
     async def _add(
         self, name: str, payloads: Sequence[Any], options: Options, *, keeps: bool | None
     ) -> list[JobHandle[Any]]:
-        if not self._entered_here():
+        if not self.is_open:
             raise NotOpen(self.name)
         self.check_priority(options.priority)
         if options.tracked:
@@ -457,7 +437,7 @@ class Queue:
             if value is not None and len(payloads) != 1:
                 raise ValueError(f"{option} {value!r} belongs to one job, and {len(payloads)} were given")
         if options.expires is not None:
-            latest = round(await self._server_ms() + options.expires * 1000)
+            latest = round(await self.server_ms() + options.expires * 1000)
             latest = min(latest, options.extras.deadline_ms or latest)
             options = attrs.evolve(options, extras=attrs.evolve(options.extras, deadline_ms=latest))
         if options.unique is not None or options.id is not None:
@@ -551,244 +531,6 @@ class Queue:
                 f"stream in its order, and {priority!r} was given"
             )
 
-    # -- pausing --------------------------------------------------------------------------------------------------
-
-    async def pause(self, task: Task[Any, Any] | str | None = None, *, until: datetime | None = None) -> None:
-        """Let no job start any more, of this queue or of one task, on any worker; jobs that run go on to their end.
-
-        Args:
-            task: The task, or its name; left out, the whole queue.
-            until: The moment when the pause ends by itself, an aware ``datetime``, by the server's clock; left out, it
-                lasts until `resume`. Pausing again replaces it.
-
-        Jobs are enqueued as ever, and delayed ones become due; they wait. Jobs of a paused task are set aside, so that
-        those behind them run.
-
-        Returns when every worker that lives has confirmed that it starts nothing more: no job starts after that. A
-        worker that is frozen or was killed is waited for until its ``lease`` runs out, one whose event loop is blocked
-        until it turns again.
-
-        Raises:
-            RedisUnavailable: Redis was away for longer than the queue's ``outage_timeout``.
-            NotOpen: The queue is not open here.
-
-        Safe to cancel; the pause may stay in force then. To pause again, as after a lost reply, changes nothing.
-
-        Example:
-            >>> await queue.pause()
-            >>> await queue.pause("newsletter", until=datetime.now(UTC) + timedelta(hours=1))
-        """
-        until_ms = 0 if until is None else max(1, moment("until", until))
-        await self._pausing.pause(_task_or_none(task), until_ms)
-
-    async def resume(self, task: Task[Any, Any] | str | None = None) -> bool:
-        """End the pause of this queue, or of one task; jobs that were set aside are brought back by the workers.
-
-        Args:
-            task: The task, or its name; left out, the whole queue. Tasks that are paused by themselves stay so.
-
-        Returns:
-            Whether it was paused.
-
-        Raises:
-            RedisUnavailable: Redis was away for longer than the queue's ``outage_timeout``.
-            NotOpen: The queue is not open here.
-
-        Safe to cancel: the pause is ended, or it is not.
-
-        Example:
-            >>> await queue.resume("newsletter")
-            True
-        """
-        return await self._pausing.resume(_task_or_none(task))
-
-    async def paused(self, task: Task[Any, Any] | str | None = None) -> bool:
-        """Tell whether this queue is paused, or a task of it: by itself, or with its queue.
-
-        Args:
-            task: The task, or its name; left out, the queue.
-
-        Raises:
-            RedisUnavailable: Redis was away for longer than the queue's ``outage_timeout``.
-            NotOpen: The queue is not open here.
-
-        Safe to cancel.
-
-        Example:
-            >>> await queue.paused()
-            False
-        """
-        return await self._pausing.paused(_task_or_none(task))
-
-    @property
-    def _pausing(self) -> Pausing:
-        session = self.session
-        patience = Patience("pausing", session.outages, limit=self._outage_timeout)
-        return Pausing(self.keys, session.client, session.subscriber, patience)
-
-    async def _server_ms(self) -> float:
-        """Give the server's time of day; it is asked once in a while."""
-        while True:  # as in `JobHandle.result`
-            session = self.session
-            with session.until_left():
-                return await session.server_ms()
-
-    # -- looking --------------------------------------------------------------------------------------------------
-
-    async def stats(self) -> QueueStats:
-        """Tell what the queue holds and how long it has waited, in constant time however many jobs there are.
-
-        Raises:
-            RedisUnavailable: Redis was away for longer than ``outage_timeout``.
-
-        Safe to cancel: nothing is changed.
-
-        Example:
-            >>> stats = await queue.stats()
-            >>> if stats.oldest is not None and stats.oldest > 60:
-            ...     print(f"{stats.ready} jobs wait, the oldest for {stats.oldest:.0f} s")
-        """
-        while True:  # whoever opened the queue may leave it: go on with the next one
-            session = self.session
-            with session.until_left():
-                patience = session.patience.of(f"the statistics of {self.name!r}")
-                depths = await patience(lambda: inspect.depths(session.client, self.keys))  # noqa: B023
-                ages = await patience(lambda: inspect.ages(session.client, self.keys))  # noqa: B023
-                return QueueStats(
-                    ready=max(0, depths.ready - depths.held),
-                    running=depths.held,
-                    delayed=depths.delayed,
-                    due=depths.due,
-                    aside=depths.aside,
-                    dead=depths.dead_letters,
-                    trimmed=ages.trimmed,
-                    oldest=ages.oldest,
-                    next_due=ages.next_due,
-                    paused=depths.paused,
-                )
-
-    # -- life -----------------------------------------------------------------------------------------------------
-
-    async def __aenter__(self) -> Self:
-        """Open the queue; it connects when it is first used.
-
-        It may be entered again, here or in other tasks of the same loop.
-        """
-        if child.importing_main:
-            raise RuntimeError(
-                f"queue {self.name!r} is opened while a worker's process imports the main program: start the program "
-                "behind 'if __name__ == \"__main__\":'"
-            )
-        context = open_session(
-            queue=self.name,
-            keys=self.keys,
-            locate=self.locate,
-            relocates=self._embedded,
-            outage_timeout=self._outage_timeout,
-            max_length=self.max_length or 0,
-            retention=self.retention,
-        )
-        session = await context.__aenter__()
-        entered: list[_Entered] | None = self._entered.get(None)
-        if entered is None:
-            entered = []
-            self._entered.set(entered)
-        entered.append(_Entered(anyio.get_current_task().id, context, session))
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
-        """Close what this ``async with`` opened; bounded, also when it is cancelled."""
-        entered = self._entered.get([])
-        task = anyio.get_current_task().id
-        mine = next((one for one in reversed(entered) if one.task == task), None)
-        if mine is None:
-            raise RuntimeError(f"queue {self.name!r} is left by a task that did not enter it")
-        entered.remove(mine)
-        mine.session.leave()
-        return await mine.context.__aexit__(kind, error, traceback)
-
-    @asynccontextmanager
-    async def entered(self) -> AsyncGenerator[Session]:
-        """Enter, and give the session that this opened: it stays, whoever else enters and leaves meanwhile."""
-        async with self:
-            yield self._entered.get()[-1].session
-
-    @property
-    def session(self) -> Session:
-        """What this queue works with in the running event loop; `NotOpen` outside of its ``async with``."""
-        entered = self._entered_here()
-        if not entered:
-            raise NotOpen(self.name)
-        return entered[0].session
-
-    def redirect(self, url: str, *, prefix: str | None = None) -> Callable[[], None]:
-        """Send the queue to another server, for a program that learns late where its server is, and for tests.
-
-        Args:
-            url: Where Redis or Valkey is, as for the constructor.
-            prefix: What the keys begin with from now on; left out, it stays.
-
-        Returns:
-            A function that sends it back.
-
-        Raises:
-            ValueError, TypeError: A setting is wrong; the message names it, its value and what is allowed.
-            RuntimeError: The queue is open here.
-
-        Example:
-            >>> queue.redirect("embedded://")
-        """
-        if self._entered_here():
-            raise RuntimeError(f"queue {self.name!r} is open: redirect it before 'async with queue:'")
-        before = self._url, self.prefix
-        self._place(url, self.prefix if prefix is None else _name("prefix", prefix))
-        return lambda: self._place(*before)
-
-    @property
-    def redis(self) -> Client:
-        """The queue's Redis client, with redis-py's whole command surface; it shares the queue's connection.
-
-        Example:
-            >>> await queue.redis.xlen(queue.keys.stream)
-        """
-        return self.session.client
-
-    def locate(self) -> Address:
-        """Give the server's address; starts an embedded server if none runs there. Blocks, so call it in a thread."""
-        if self._address is not None:
-            return self._address
-        return Address.parse(embedded.resolve(self._url), credential_provider=self._credentials)
-
-    @property
-    def relocates(self) -> bool:
-        """Whether the address must be asked for at every connect."""
-        return self._embedded
-
-    @property
-    def url(self) -> str:
-        """The URL, its password masked."""
-        return self._url if self._address is None else str(self._address)
-
-    def _place(self, url: str, prefix: str) -> None:
-        """Say where the queue lies; nothing is changed unless all of it is right."""
-        if not isinstance(url, str):
-            raise TypeError(f"url must be a string, not {url!r}")
-        in_house = url.startswith(embedded.SCHEME)
-        if in_house:
-            embedded.directory_of(url)  # refused here, not at the first use
-        address = None if in_house else Address.parse(url, credential_provider=self._credentials)
-        self._url, self._embedded, self._address = url, in_house, address
-        self.prefix: str = prefix
-        self.keys: Keys = Keys(prefix, self.name)
-
-    def _entered_here(self) -> list[_Entered]:
-        try:
-            return self._entered.get([])
-        except RuntimeError:  # no event loop runs here
-            return []
-
     def __repr__(self) -> str:
         return f"<Queue {self.name!r} at {self.url}, {len(self.runnables)} tasks>"
 
@@ -802,10 +544,6 @@ def _too_large(name: str, size: int, limit: int) -> PayloadRefused:
         f"a job of {name!r} has {size} bytes, and the limit is {limit}: pass a reference to the data, or raise "
         "Limits(payload=...) on the queue and its workers"
     )
-
-
-def _task_or_none(task: object) -> str | None:
-    return None if task is None else name("task", task.name if isinstance(task, Task) else task)
 
 
 def _cannot_wait(obstacle: Obstacle) -> ValueError:

@@ -1,0 +1,134 @@
+"""Operating a queue: what whoever runs it asks and does, with a program or by `anyq` on the command line.
+
+It needs no tasks and no worker: what is asked is read from Redis, and what is done is done there.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from ._place import Place
+from ._services.patience import Patience
+from ._services.pausing import Pausing
+from ._store import inspect
+from .settings import moment, name
+from .tasks import Task
+from .vitals import QueueStats
+
+
+class Operating(Place):
+    """The operator's side of a `Queue`."""
+
+    # -- pausing --------------------------------------------------------------------------------------------------
+
+    async def pause(self, task: Task[Any, Any] | str | None = None, *, until: datetime | None = None) -> None:
+        """Let no job start any more, of this queue or of one task, on any worker; jobs that run go on to their end.
+
+        Args:
+            task: The task, or its name; left out, the whole queue.
+            until: The moment when the pause ends by itself, an aware ``datetime``, by the server's clock; left out, it
+                lasts until `resume`. Pausing again replaces it.
+
+        Jobs are enqueued as ever, and delayed ones become due; they wait. Jobs of a paused task are set aside, so that
+        those behind them run.
+
+        Returns when every worker that lives has confirmed that it starts nothing more: no job starts after that. A
+        worker that is frozen or was killed is waited for until its ``lease`` runs out, one whose event loop is blocked
+        until it turns again.
+
+        Raises:
+            RedisUnavailable: Redis was away for longer than the queue's ``outage_timeout``.
+            NotOpen: The queue is not open here.
+
+        Safe to cancel; the pause may stay in force then. To pause again, as after a lost reply, changes nothing.
+
+        Example:
+            >>> await queue.pause()
+            >>> await queue.pause("newsletter", until=datetime.now(UTC) + timedelta(hours=1))
+        """
+        until_ms = 0 if until is None else max(1, moment("until", until))
+        await self._pausing.pause(_task_or_none(task), until_ms)
+
+    async def resume(self, task: Task[Any, Any] | str | None = None) -> bool:
+        """End the pause of this queue, or of one task; jobs that were set aside are brought back by the workers.
+
+        Args:
+            task: The task, or its name; left out, the whole queue. Tasks that are paused by themselves stay so.
+
+        Returns:
+            Whether it was paused.
+
+        Raises:
+            RedisUnavailable: Redis was away for longer than the queue's ``outage_timeout``.
+            NotOpen: The queue is not open here.
+
+        Safe to cancel: the pause is ended, or it is not.
+
+        Example:
+            >>> await queue.resume("newsletter")
+            True
+        """
+        return await self._pausing.resume(_task_or_none(task))
+
+    async def paused(self, task: Task[Any, Any] | str | None = None) -> bool:
+        """Tell whether this queue is paused, or a task of it: by itself, or with its queue.
+
+        Args:
+            task: The task, or its name; left out, the queue.
+
+        Raises:
+            RedisUnavailable: Redis was away for longer than the queue's ``outage_timeout``.
+            NotOpen: The queue is not open here.
+
+        Safe to cancel.
+
+        Example:
+            >>> await queue.paused()
+            False
+        """
+        return await self._pausing.paused(_task_or_none(task))
+
+    @property
+    def _pausing(self) -> Pausing:
+        session = self.session
+        patience = Patience("pausing", session.outages, limit=self._outage_timeout)
+        return Pausing(self.keys, session.client, session.subscriber, patience)
+
+    # -- looking --------------------------------------------------------------------------------------------------
+
+    async def stats(self) -> QueueStats:
+        """Tell what the queue holds and how long it has waited, in constant time however many jobs there are.
+
+        Raises:
+            RedisUnavailable: Redis was away for longer than ``outage_timeout``.
+
+        Safe to cancel: nothing is changed.
+
+        Example:
+            >>> stats = await queue.stats()
+            >>> if stats.oldest is not None and stats.oldest > 60:
+            ...     print(f"{stats.ready} jobs wait, the oldest for {stats.oldest:.0f} s")
+        """
+        while True:  # whoever opened the queue may leave it: go on with the next one
+            session = self.session
+            with session.until_left():
+                patience = session.patience.of(f"the statistics of {self.name!r}")
+                depths = await patience(lambda: inspect.depths(session.client, self.keys))  # noqa: B023
+                ages = await patience(lambda: inspect.ages(session.client, self.keys))  # noqa: B023
+                return QueueStats(
+                    ready=max(0, depths.ready - depths.held),
+                    running=depths.held,
+                    delayed=depths.delayed,
+                    due=depths.due,
+                    aside=depths.aside,
+                    dead=depths.dead_letters,
+                    trimmed=ages.trimmed,
+                    oldest=ages.oldest,
+                    next_due=ages.next_due,
+                    paused=depths.paused,
+                )
+
+
+def _task_or_none(task: object) -> str | None:
+    return None if task is None else name("task", task.name if isinstance(task, Task) else task)
