@@ -11,7 +11,7 @@ from anyq._core.codec import delayed_member
 from anyq._core.keys import Keys
 from anyq._redis.client import Client
 from anyq._store import scripts
-from anyq._store.promote import COURTESY_MS
+from anyq._store.leading import COURTESY_MS
 
 pytestmark = pytest.mark.anyio
 

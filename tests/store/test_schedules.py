@@ -12,7 +12,8 @@ from anyq._core.keys import CHASQUI, Keys
 from anyq._core.schedules import Every, Firing, Spec
 from anyq._redis.client import Client
 from anyq._services.patience import reply_code
-from anyq._store.schedules import COURTESY_MS, Known, Run
+from anyq._store.leading import COURTESY_MS
+from anyq._store.schedules import Known, Run
 
 pytestmark = pytest.mark.anyio
 

@@ -456,12 +456,12 @@ async def test_a_bug_in_a_service_cancels_the_block_and_comes_out_as_it_is(
     gate(queue, notes).set()
     cancelled = anyio.Event()
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **_options: object) -> None:
         raise ZeroDivisionError("a bug")
 
     with anyio.fail_after(SECONDS), pytest.raises(ZeroDivisionError, match="a bug"):
         async with Worker(queue, drain_timeout=1) as worker:
-            monkeypatch.setattr("anyq._services.promoter._sleep", broken)
+            monkeypatch.setattr("anyq._services.promoter.until", broken)
             try:
                 await queue.enqueue("wait", delay=0.001)
                 await anyio.sleep_forever()

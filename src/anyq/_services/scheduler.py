@@ -1,8 +1,7 @@
 """The scheduler: makes the jobs of schedules when they are due.
 
-It sleeps until the next planned time, by the server's clock, and is woken when a schedule is planned anew. Any number
-of workers may do this: making the jobs and planning the next time are one script, which does nothing for whoever comes
-second. A foreign program wakes nobody, and a wake-up can be lost: so it looks at least every `_LONGEST_SLEEP` seconds.
+Any number of workers may do this: making the jobs and planning the next time are one script, which does nothing for
+whoever comes second.
 
 A schedule that code declares is started only by workers whose code declares it: one that was taken out of the code is
 never due again.
@@ -14,19 +13,18 @@ import logging
 import random
 from collections.abc import Mapping, Sequence
 
-import anyio
-
 from .._core.ids import IdMaker
 from .._core.keys import Keys
 from .._core.schedules import MOST, Firing, Spec, judge
 from .._redis.subscriber import Subscriber
-from .._store.schedules import COURTESY_MS, Known, Look, Run, Scheduling
+from .._store.schedules import Known, Look, Run, Scheduling
 from ..errors import ConfigurationError
 from ..metrics.sink import ScheduleFired
 from .channels import Bulletin
 from .clock import wall_ms
 from .patience import Patience
 from .planning import write_down
+from .sleeper import Sleep, Sleeper, until
 
 logger = logging.getLogger("anyq.scheduler")
 
@@ -34,21 +32,12 @@ logger = logging.getLogger("anyq.scheduler")
 _PAGE = 50
 _MOST_BYTES = 4 * 1024 * 1024
 
-_LONGEST_SLEEP = 10.0
-
-#: The same for a queue that is shared with programs that wake nobody.
-_LONGEST_SLEEP_SHARED = 1.0
-
-#: The same while its subscription is not in force yet, and nobody could wake it.
-_LONGEST_SLEEP_UNHEARD = 0.1
-
-#: Seconds that resigning may take.
-_FAREWELL = 0.5
+_SLEEP = Sleep(10.0, shared=1.0, unheard=0.1)
 
 Plan = tuple[Known, Firing, Sequence[Run]]
 
 
-class Scheduler:
+class Scheduler(Sleeper):
     """Starts the runs of one queue's schedules."""
 
     def __init__(
@@ -62,52 +51,26 @@ class Scheduler:
         patience: Patience,
         bulletin: Bulletin,
     ) -> None:
+        super().__init__(keys, subscriber, keys.schedules_changed, _SLEEP)
         self._queue = queue
-        self._keys = keys
         self._declared = declared
         self._scheduling = scheduling
-        self._subscriber = subscriber
         self._patience = patience
         self._bulletin = bulletin
-        self._woken = anyio.Event()
-        self._leaving = False
-        self._ended = anyio.Event()
         self._new_id = IdMaker(wall_ms, random.SystemRandom().getrandbits)
+        self._written = False
         self._complained: dict[str, bytes] = {}
-        self._longest = _LONGEST_SLEEP_SHARED if keys.shared else _LONGEST_SLEEP
 
-    async def run(self) -> None:
-        """Write the declared schedules down, then start runs until cancelled or told to resign."""
-        try:
-            await self._go_on()
-        finally:
-            self._ended.set()
+    async def _look(self) -> float:
+        look = await self._patience(lambda: self._scheduling.due(_PAGE))
+        if self._declared and not (self._written and look.declared):  # or a flush took them along
+            await self._declare()
+            self._written = True
+            return 0.0
+        return 0.0 if await self._start(look) else until(look.next_due, leads=look.leads)
 
-    async def resign(self) -> None:
-        """Stop, and let somebody else start runs on time at once."""
-        self._leaving = True
-        self._woken.set()
-        with anyio.move_on_after(_FAREWELL):  # in an outage the lock runs out by itself
-            await self._ended.wait()
-            await self._scheduling.resign()
-
-    async def _go_on(self) -> None:
-        channel = self._keys.schedules_changed
-        with self._subscriber.subscribe(channel, self._wake, on_gap=self._wake) as subscription:
-            if self._declared:
-                await self._declare()
-            while not self._leaving:
-                self._woken = anyio.Event()
-                longest = self._longest if subscription.confirmed else _LONGEST_SLEEP_UNHEARD
-                look = await self._patience(lambda: self._scheduling.due(_PAGE))
-                if self._declared and not look.declared:  # a flush took them along
-                    await self._declare()
-                elif not await self._start(look) and not self._leaving:
-                    with anyio.move_on_after(_sleep(look, longest)):
-                        await self._woken.wait()
-
-    def _wake(self, *_: object) -> None:
-        self._woken.set()
+    async def _give_up(self) -> None:
+        await self._scheduling.resign()
 
     async def _declare(self) -> None:
         for spec in self._declared.values():
@@ -187,10 +150,3 @@ class Scheduler:
                             late=late,
                         )
                     )
-
-
-def _sleep(look: Look, longest: float) -> float:
-    if look.next_due is None:
-        return longest
-    courtesy = 0.0 if look.leads else COURTESY_MS / 1000
-    return min(look.next_due + courtesy, longest)

@@ -7,13 +7,8 @@ import attrs
 from .._core.codec import envelope_id
 from .._core.keys import Keys
 from .._redis.client import Client
-from . import scripts
-
-#: Milliseconds that the promoter's lock lasts: chasquimq's, since the lock is shared with its workers.
-LOCK_MS = 5000
-
-#: Milliseconds after which a due job is promoted by somebody who does not hold the lock.
-COURTESY_MS = 50
+from . import leading, scripts
+from .leading import COURTESY_MS, LOCK_MS
 
 
 @attrs.frozen
@@ -72,5 +67,4 @@ class Promoting:
 
     async def resign(self) -> None:
         """Give the lock up, if it is ours, so that somebody else promotes on time at once."""
-        if await self._client.call(b"GET", self._keys.promoter_lock) == self._consumer:
-            await self._client.call(b"DEL", self._keys.promoter_lock)
+        await leading.resign(self._client, self._keys.promoter_lock, self._consumer)

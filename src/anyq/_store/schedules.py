@@ -17,13 +17,8 @@ from .._core.keys import Keys
 from .._core.schedules import Firing, Spec, decode, encode, token
 from .._core.values import Undecodable
 from .._redis.client import Argument, Client
-from . import scripts
-
-#: Milliseconds that the scheduler's lock lasts: chasquimq's, since the lock is shared with its schedulers.
-LOCK_MS = 5000
-
-#: Milliseconds after which a due schedule's runs are started by somebody who does not hold the lock.
-COURTESY_MS = 50
+from . import leading, scripts
+from .leading import COURTESY_MS, LOCK_MS
 
 #: Milliseconds for which an ended schedule is remembered after a program last asked for it, so that asking for the
 #: same once more does not begin anew.
@@ -176,8 +171,7 @@ class Scheduling:
 
     async def resign(self) -> None:
         """Give the lock up, if it is ours, so that somebody else starts runs on time at once."""
-        if await self._client.call(b"GET", self._keys.scheduler_lock) == self._worker:
-            await self._client.call(b"DEL", self._keys.scheduler_lock)
+        await leading.resign(self._client, self._keys.scheduler_lock, self._worker)
 
     # -- what users do ------------------------------------------------------------------------------------------------
 
