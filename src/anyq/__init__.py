@@ -48,7 +48,7 @@ from .schedules import Schedule, ScheduleDecorator, Schedules
 from .serve import serve
 from .settings import Backoff, Limits, Retention
 from .tasks import AsyncTask, Call, PlainTask, Task
-from .vitals import Health, QueueStats, Statistics
+from .vitals import Health, QueueStats, RunningJob, Statistics, WorkerInfo
 from .worker import Worker
 
 __all__ = [
@@ -92,6 +92,7 @@ __all__ = [
     "Retention",
     "RetryLater",
     "RunOptions",
+    "RunningJob",
     "Schedule",
     "ScheduleDecorator",
     "ScheduleOptions",
@@ -104,6 +105,7 @@ __all__ = [
     "Unrecoverable",
     "Worker",
     "WorkerCrashed",
+    "WorkerInfo",
     "current_job",
     "serve",
 ]

@@ -12,9 +12,10 @@ from ._place import Place
 from ._services.patience import Patience
 from ._services.pausing import Pausing
 from ._store import inspect
+from ._store.workers import workers
 from .settings import moment, name
 from .tasks import Task
-from .vitals import QueueStats
+from .vitals import QueueStats, WorkerInfo
 
 
 class Operating(Place):
@@ -128,6 +129,29 @@ class Operating(Place):
                     next_due=ages.next_due,
                     paused=depths.paused,
                 )
+
+    async def workers(self) -> list[WorkerInfo]:
+        """List who works on this queue: where, what each runs and since when, which tasks it knows, how it is.
+
+        Returns:
+            Those that live first. A worker tells about itself with its heartbeat, four times a lease, and at once when
+            it starts or drains. One that was killed is there, ``silent``, until others have taken over what it held;
+            other programs that read the queue are ``foreign``.
+
+        Raises:
+            RedisUnavailable: Redis was away for longer than ``outage_timeout``.
+
+        It takes as many looks as there are workers, however many jobs there are. Safe to cancel: nothing is changed.
+
+        Example:
+            >>> for worker in await queue.workers():
+            ...     print(worker.name, worker.host, worker.pid, worker.state, f"{worker.running} jobs")
+        """
+        while True:  # whoever opened the queue may leave it: go on with the next one
+            session = self.session
+            with session.until_left():
+                patience = session.patience.of(f"the workers of {self.name!r}")
+                return await patience(lambda: workers(session.client, self.keys))  # noqa: B023
 
 
 def _task_or_none(task: object) -> str | None:

@@ -1,8 +1,11 @@
-"""How a worker is doing, and a queue: the values that they answer with."""
+"""How workers are doing, and a queue: the values that they answer with."""
 
 from __future__ import annotations
 
 import attrs
+
+from ._core.workers import RunningJob as RunningJob
+from ._core.workers import WorkerInfo as WorkerInfo
 
 
 @attrs.frozen(kw_only=True)

@@ -48,6 +48,7 @@ from ._services.lifespans import checked as checked_lifespans
 from ._services.patience import Outages, Patience
 from ._services.preparing import Preparing
 from ._services.processes import Processes, default_limit
+from ._services.pulse import Pulse
 from ._services.room import Crew
 from ._services.runners import Runners
 from ._session import Session
@@ -188,6 +189,7 @@ class Worker:
         self._runners: Runners | None = None
         self._lifespans: Lifespans | None = None
         self._branches: list[Branch] = []
+        self._pulse: Pulse | None = None
         self._heartbeats: list[Heartbeat] = []
         self._sessions: list[Session] = []
         self._outages = Outages(f"worker {self.name}")
@@ -354,13 +356,14 @@ class Worker:
                     processes = Processes(self._process_limit)
                     connections.push_async_callback(processes.close, -math.inf)
                     self._runners = Runners(self._crew, jobs, self._threads, processes)
+                    self._pulse = pulse = self._make_pulse(self._runners)
                     try:
                         await self._open(connections, jobs)
                         self._lifespans = lifespans = await self._enter_lifespans(connections)
                         engine.shield = True
                         self._state, self._left = "running", False
                         async with anyio.create_task_group() as nursery:
-                            nursery.start_soon(self._pulse, name="pulse")
+                            nursery.start_soon(pulse.run, name="pulse")
                             duties = self._start(nursery)
                             logger.info("%r is ready", self)
                             task_status.started()
@@ -384,6 +387,7 @@ class Worker:
     async def _open(self, connections: AsyncExitStack, jobs: Jobs) -> None:
         """Connect, look whether the server is fit, and say that this worker lives, before it can hold anything."""
         assert self._runners is not None
+        assert self._pulse is not None
         patience = Patience("starting", self._outages, limit=_START_PATIENCE)
         for queue in self.queues:
             session = await connections.enter_async_context(queue.entered())
@@ -417,6 +421,7 @@ class Worker:
                 runners=self._runners,
             )
             self._branches.append(branch)
+            self._pulse.add(branch, heartbeat)
             # In this order: a consumer without a heartbeat would be put out of the group.
             await patience(lambda: _first_beat(heartbeat))  # noqa: B023
             await patience(branch.prepare)
@@ -489,13 +494,14 @@ class Worker:
         self.stop()
         self._host.cancel_scope.cancel()  # the block's body; this nursery is shielded and drains
 
-    async def _pulse(self) -> None:
-        """Show the heartbeat's thread that the event loop turns."""
-        pause = min(1.0, self._max_block / 4, self.lease / 8)
-        while True:
-            for heartbeat in self._heartbeats:
-                heartbeat.tick()
-            await anyio.sleep(pause)
+    def _make_pulse(self, runners: Runners) -> Pulse:
+        return Pulse(
+            name=self.name,
+            concurrency=self.concurrency,
+            state=lambda: "starting" if self._state == "new" else self._state,
+            runners=runners,
+            every=min(1.0, self._max_block / 4, self.lease / 8),
+        )
 
     # -- the end --------------------------------------------------------------------------------------------------
 
@@ -503,6 +509,8 @@ class Worker:
         """Stop, drain, cut; from left to right, each step bounded."""
         assert self._runners is not None
         self._state = "draining"
+        if self._pulse is not None:
+            self._pulse.tell()
         drain_scope = anyio.CancelScope(deadline=anyio.current_time() + self._drain_timeout)
         self._drain_scope = drain_scope
         logger.info("%r stops: %d handlers are at work", self, len(self._runners.running))

@@ -3,6 +3,8 @@
 A handler that blocks the event loop does not make the worker look dead, since the thread goes on; but the thread beats
 only while the loop has turned within ``max_block`` seconds, so a deadlocked loop does not look alive for ever. (A C
 extension that holds the interpreter's lock stops even the thread.)
+
+With each beat goes what the worker last told about itself. That is for those who look; nobody who decides reads it.
 """
 
 from __future__ import annotations
@@ -49,12 +51,15 @@ class Heartbeat:
         self._max_block = max_block
         self._client: redis.Redis | None = None
         self._stop = threading.Event()
+        self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="anyq heartbeat", daemon=True)
         self._ticked = time.monotonic()
         self._last = 0.0
         self._steady_since = 0.0
         self._loop_stuck = False
         self._beating = False
+        self.record: bytes = b"1"
+        """What the worker tells about itself; the loop sets it, the thread writes it."""
         self.lapses = 0
         """How often beats were so far apart that others may have taken this worker for dead."""
         self.error: Exception | None = None
@@ -65,6 +70,10 @@ class Heartbeat:
         """The event loop turned."""
         self._ticked = time.monotonic()
 
+    def hurry(self) -> None:
+        """Beat at once: there is news in the record."""
+        self._wake.set()
+
     def start(self) -> None:
         """Begin to beat; the first `beat` must have been made."""
         self._thread.start()
@@ -72,6 +81,7 @@ class Heartbeat:
     def stop(self) -> None:
         """Stop beating, without waiting for the thread; keys that are still there run out."""
         self._stop.set()
+        self._wake.set()
         if self._thread.ident is None and not self._beating:
             self._drop()  # it was never started, and the first beat's connection is nobody's
 
@@ -104,7 +114,7 @@ class Heartbeat:
     def beat(self) -> None:
         """Beat once; blocks.
 
-        PEXPIRE comes first because a full server allows it, and refuses SET.
+        PEXPIRE comes first because a full server allows it, and refuses SET: then the old record lives on.
 
         Raises:
             redis.exceptions.RedisError, OSError: The server did not take it.
@@ -134,12 +144,15 @@ class Heartbeat:
         pipeline = make(transaction=False)
         for key in self._keys:
             pipeline.pexpire(key, self._lease_ms)
-        missing = [key for key, found in zip(self._keys, pipeline.execute(), strict=True) if not found]
-        if missing:
-            pipeline = make(transaction=False)
-            for key in missing:
-                pipeline.set(key, b"1", px=self._lease_ms)
-            pipeline.execute()
+            pipeline.set(key, self.record, px=self._lease_ms)
+        replies = pipeline.execute(raise_on_error=False)
+        missing = False
+        for found, written in zip(replies[::2], replies[1::2], strict=True):
+            if isinstance(found, Exception):
+                raise found
+            if isinstance(written, Exception) and not found:
+                raise written
+            missing = missing or not found
         if missing or began - self._last > 0.8 * self._lease:
             self._steady_since = time.monotonic()
             self.lapses += 1
@@ -149,7 +162,11 @@ class Heartbeat:
     def _run(self) -> None:
         pause = self._lease / _BEATS
         try:
-            while not self._stop.wait(pause):
+            while True:
+                self._wake.wait(pause)
+                self._wake.clear()
+                if self._stop.is_set():
+                    break
                 pause = self._lease / _BEATS
                 if not self._loop_turns():
                     continue
