@@ -27,6 +27,7 @@ LAYERS = [
         "_place",
         "_operating",
         "dead_letters",
+        "jobs",
         "tasks",
         "handles",
         "schedules",

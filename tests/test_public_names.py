@@ -19,7 +19,7 @@ PUBLIC = """
     Backoff Limits Retention Middleware CallNext Depends
     Cron Every Missed Schedule Schedules ScheduleDecorator ScheduleOptions UnknownSchedule
     DeadLetters DeadLetter DeadLetterFilter Replayed QueueStats WorkerInfo RunningJob
-    JobStatus Cancellation JobCancelled
+    JobStatus Cancellation JobCancelled JobInfo
     AnyQError NotOpen PayloadRefused QueueFull ResultsDisabled
     JobFailed ProcessDied Unrecoverable RetryLater
     RedisUnavailable ConnectionLost ReplyTimeout ConfigurationError ServerNotFound WorkerCrashed

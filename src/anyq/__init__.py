@@ -16,6 +16,7 @@ Layers, each importing only from those above it:
 from ._core.dead_letters import DeadLetter
 from ._core.depends import Depends
 from ._core.job import Job
+from ._core.jobs import JobInfo
 from ._core.middleware import CallNext, Middleware
 from ._core.notes import LogLine, Progress
 from ._core.schedules import Cron, Every, Missed
@@ -71,6 +72,7 @@ __all__ = [
     "JobCancelled",
     "JobFailed",
     "JobHandle",
+    "JobInfo",
     "JobOptions",
     "JobStatus",
     "Limits",

@@ -5,14 +5,18 @@ It needs no tasks and no worker: what is asked is read from Redis, and what is d
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterable
 from datetime import datetime
 from typing import Any
 
+from ._core.jobs import JobInfo
+from ._core.status import JobStatus
 from ._place import Place
 from ._services.patience import Patience
 from ._services.pausing import Pausing
 from ._store import inspect
 from ._store.workers import workers
+from .jobs import Jobs
 from .settings import moment, name
 from .tasks import Task
 from .vitals import QueueStats, WorkerInfo
@@ -97,6 +101,57 @@ class Operating(Place):
         return Pausing(self.keys, session.client, session.subscriber, patience)
 
     # -- looking --------------------------------------------------------------------------------------------------
+
+    def jobs(
+        self,
+        state: JobStatus | str | Iterable[JobStatus | str] | None = None,
+        task: Task[Any, Any] | str | None = None,
+        *,
+        limit: int | None = None,
+        after: str | None = None,
+        newest_first: bool = False,
+        payload: bool = False,
+    ) -> AsyncIterator[JobInfo]:
+        """Go through the jobs of this queue, page by page, wherever they are.
+
+        Args:
+            state: How they are: one of ``running``, ``cancelling``, ``queued``, ``aside``, ``delayed``, ``parked``,
+                ``waiting`` and ``failed``, or several of them. Left out, all but those that were given up: ``failed``.
+            task: Their task, or its name; ``""`` for jobs without one. Left out, any.
+            limit: How many at most; ``None`` for all.
+            after: The `JobInfo.cursor` of a job that was listed: go on behind it, with the same ``state`` and order.
+            newest_first: In each part of the list begin with those that came last, or are due last.
+            payload: Decode the jobs' arguments, which are secret otherwise.
+
+        Returns:
+            An iterator over what is there when it comes to it. In this order: what workers have, what they will take
+            next (lane by lane, as they read them), what is set aside, delayed (by due time), waiting (in no order), was
+            given up.
+
+        Raises:
+            ValueError, TypeError: An argument makes no sense.
+            RedisUnavailable: While iterating: Redis was away for longer than the queue's ``outage_timeout``.
+            NotOpen: While iterating: the queue is not open here.
+
+        One step looks at a thousand jobs and two megabytes at most, however many there are. A job that moves meanwhile
+        may be seen twice, or not at all. Safe to cancel, and to leave early: nothing is changed, nothing stays open.
+
+        Example:
+            >>> async for job in queue.jobs("queued", task="welcome", limit=50):
+            ...     print(job.id, job.created_at, job.attempt)
+            >>> async for job in queue.jobs("queued", task="welcome", limit=50, after=job.cursor):
+            ...     ...
+        """
+        called = task.name if isinstance(task, Task) else task
+        return Jobs(
+            self,
+            state=state,
+            task=called,
+            limit=limit,
+            after=after,
+            newest_first=newest_first,
+            payload=payload,
+        )
 
     async def stats(self) -> QueueStats:
         """Tell what the queue holds and how long it has waited, in constant time however many jobs there are.

@@ -15,7 +15,7 @@ from anyq._core.keys import CHASQUI, Keys
 from anyq._core.schedules import Every, Firing, Spec
 from anyq._redis.client import Client
 from anyq._redis.scripts import Script
-from anyq._store import cancels, dead_letters, events, inspect, pauses, scripts
+from anyq._store import cancels, dead_letters, events, inspect, jobs, pauses, scripts
 from anyq._store.belongings import Belonging, belongings
 from anyq._store.control import Batch, Delayed, Lying
 from anyq._store.dead_letters import Mending, Range
@@ -114,6 +114,11 @@ async def do_everything(client: Client, keys: Keys) -> None:
     assert (await pauses.look(client, keys, hands.name)).aside == {"task": 1}
     await inspect.depths(client, keys)
     await inspect.ages(client, keys)
+    for held in (True, False):
+        await jobs.in_lane(client, keys.stream, jobs.Asked(9), "", held=held)
+    assert (await jobs.set_aside(client, keys.aside("task"), jobs.Asked(9), "")).jobs
+    await jobs.delayed(client, keys, jobs.Asked(9), "1,1")
+    await jobs.waiting(client, keys, jobs.Asked(9), "")
     assert await pauses.resume(client, keys, None)
     assert await pauses.resume(client, keys, "task")
     assert await pauses.readmit(client, keys, "task") == 1

@@ -143,7 +143,7 @@ async def test_a_job_that_is_set_aside_is_cancelled(opened: Queue, notes: Notes[
         await opened.pause("note")
         handle = await note.enqueue()
         await until(lambda: worker.statistics().set_aside)
-        assert await handle.status() is JobStatus.QUEUED
+        assert await handle.status() is JobStatus.ASIDE
         assert await handle.cancel() is Cancellation.CANCELLED
         await opened.resume("note")
         await worker.wait_idle()

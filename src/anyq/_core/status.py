@@ -13,6 +13,7 @@ class JobStatus(StrEnum):
         WAITING: It waits for other jobs to end.
         PARKED: It waits for a worker that knows its task.
         QUEUED: It is ready, and no worker has it yet.
+        ASIDE: It is ready, and set aside because its task is paused.
         RUNNING: A worker has it: it runs, or is about to.
         CANCELLING: A worker has it, and somebody cancelled it.
         DONE: It has ended, and its result is kept.
@@ -25,6 +26,7 @@ class JobStatus(StrEnum):
     WAITING = "waiting"
     PARKED = "parked"
     QUEUED = "queued"
+    ASIDE = "aside"
     RUNNING = "running"
     CANCELLING = "cancelling"
     DONE = "done"

@@ -76,8 +76,8 @@ class Controller:
                 if found.waits:
                     return JobStatus.WAITING
                 return JobStatus.PARKED if found.extras.parked else JobStatus.DELAYED
-            case Lying(owner=b""):
-                return JobStatus.QUEUED
+            case Lying(owner=b"", lane=lane):
+                return JobStatus.ASIDE if lane.startswith(self._keys.aside("")) else JobStatus.QUEUED
             case Lying(asked=asked):
                 return JobStatus.CANCELLING if asked else JobStatus.RUNNING
 

@@ -1,0 +1,161 @@
+"""Listing jobs where they lie, page by page: looking, without touching, and never at all of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import attrs
+
+from .._core.jobs import Seen, priority_of
+from .._core.keys import GROUP, Keys
+from .._redis.client import Client
+from . import scripts
+
+#: Jobs that one script looks at: a bounded time in which the server serves nobody else.
+_STRETCH = 1000
+
+
+@attrs.frozen
+class Page:
+    """A part of a list.
+
+    Attributes:
+        jobs: What was found.
+        rest: Behind which place to go on; ``""`` at the end.
+    """
+
+    jobs: Sequence[Seen]
+    rest: str
+
+
+@attrs.frozen
+class Asked:
+    """What is to be listed.
+
+    Attributes:
+        wanted: Jobs, at most.
+        newest_first: Whether to begin with those that came last, or are due last.
+        payload: Whether to give their payloads too.
+        task: The task's name; ``None`` for any.
+    """
+
+    wanted: int
+    newest_first: bool = False
+    payload: bool = False
+    task: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The task, in the words of the scripts."""
+        return "" if self.task is None else f"={self.task}"
+
+
+async def in_lane(client: Client, lane: bytes, asked: Asked, place: str, *, held: bool) -> Page:
+    """List what workers have of a lane (``held``), or what nobody has of it."""
+    return await _in_stream(client, lane, GROUP, asked, place, held=held)
+
+
+async def set_aside(client: Client, aside: bytes, asked: Asked, place: str) -> Page:
+    """List what was set aside of a task."""
+    return await _in_stream(client, aside, b"", asked, place, held=False)
+
+
+async def _in_stream(
+    client: Client, stream: bytes, group: bytes, asked: Asked, place: str, *, held: bool
+) -> Page:
+    rest, *rows = await client.run(
+        scripts.LIST_LANE,
+        (stream,),
+        (
+            group, int(held), place, int(asked.newest_first), asked.wanted, _STRETCH, int(asked.payload), asked.name,
+        ),
+    )  # fmt: skip
+    return Page([_lying(*row) for row in rows], rest.decode())
+
+
+def _lying(
+    entry: bytes,
+    size: int,
+    envelope: bytes,
+    name: bytes,
+    lost: bytes,
+    priority: bytes,
+    owner: bytes,
+    _idle: int,
+) -> Seen:
+    place = entry.decode()
+    return Seen(
+        place=place,
+        size=size,
+        envelope=envelope,
+        name=name,
+        entry=place,
+        lost=int(lost) if lost.isdigit() and len(lost) < 10 else 0,
+        owner=owner,
+        priority=int(priority) if priority.isdigit() and len(priority) == 1 else None,
+    )
+
+
+async def delayed(client: Client, keys: Keys, asked: Asked, place: str) -> Page:
+    """List jobs that wait for their time, in the order in which they are due."""
+    score, _, seen = place.partition(",")
+    rest, count, *rows = await client.run(
+        scripts.LIST_DELAYED,
+        (keys.delayed,),
+        (score, seen or 0, int(asked.newest_first), asked.wanted, _STRETCH, int(asked.payload), asked.name),
+    )
+    found = [
+        Seen(
+            place=f"{due.decode()},{number}",
+            size=size,
+            envelope=envelope,
+            name=name,
+            priority=priority_of(lane),
+            due_ms=float(due),
+        )
+        for due, number, size, envelope, name, lane in rows
+    ]
+    return Page(found, f"{rest.decode()},{count}" if rest else "")
+
+
+async def waiting(client: Client, keys: Keys, asked: Asked, place: str) -> Page:
+    """List jobs that wait for others, in no order."""
+    cursor, _, skip = place.partition(",")
+    rest, count, *rows = await client.run(
+        scripts.LIST_WAITING,
+        (keys.waiting,),
+        (cursor or 0, skip or 0, asked.wanted, _STRETCH, int(asked.payload), asked.name),
+    )
+    found = [
+        Seen(
+            place=f"{at.decode()},{number}",
+            size=size,
+            envelope=envelope,
+            name=name,
+            priority=priority_of(lane),
+        )
+        for at, number, size, envelope, name, lane, _ in rows
+    ]
+    return Page(found, f"{rest.decode()},{count}" if rest else "")
+
+
+async def present(client: Client, lanes: Sequence[bytes]) -> list[bytes]:
+    """Say which of these lanes there are."""
+    found = await client.call_many([(b"EXISTS", lane) for lane in lanes])
+    return [lane for lane, exists in zip(lanes, found, strict=True) if exists == 1]
+
+
+async def asides(client: Client, keys: Keys) -> list[str]:
+    """Name the tasks of which jobs are set aside, in order."""
+    fields: list[Any] = await client.call(b"HKEYS", keys.pauses)
+    return sorted(field[6:].decode("utf-8", "replace") for field in fields if field.startswith(b"aside:"))
+
+
+async def cancelling(client: Client, keys: Keys, job_ids: Iterable[str]) -> set[str]:
+    """Say which of these jobs, which workers have, somebody cancelled."""
+    wanted = list(job_ids)
+    if not wanted:
+        return set()
+    scores = await client.call(b"ZMSCORE", keys.cancels, *wanted)
+    return {job_id for job_id, score in zip(wanted, scores, strict=True) if score is not None}
