@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any
 
 from ._core.jobs import JobInfo
-from ._core.status import JobStatus
 from ._place import Place
 from ._services.patience import Patience
 from ._services.pausing import Pausing
@@ -104,7 +103,7 @@ class Operating(Place):
 
     def jobs(
         self,
-        state: JobStatus | str | Iterable[JobStatus | str] | None = None,
+        state: str | Iterable[str] | None = None,
         task: Task[Any, Any] | str | None = None,
         *,
         limit: int | None = None,

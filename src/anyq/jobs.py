@@ -6,7 +6,7 @@ go on needs no more than the cursor of a job.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Final, Self, TypeVar
 
 import attrs
@@ -49,7 +49,7 @@ class Jobs(AsyncIterator[JobInfo]):
         self,
         queue: Place,
         *,
-        state: object = None,
+        state: str | Iterable[str] | None = None,
         task: str | None = None,
         limit: int | None = None,
         after: str | None = None,

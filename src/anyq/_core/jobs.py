@@ -7,7 +7,7 @@ Arguments are secret: they are decoded only on request, and ``repr`` never shows
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any, Final
 
@@ -244,7 +244,7 @@ def kinds(wanted: Collection[JobStatus]) -> list[JobStatus]:
     return [kind for kind in _PLACES if kind in sought]
 
 
-def states(given: object) -> tuple[JobStatus, ...]:
+def states(given: str | Iterable[str] | None) -> tuple[JobStatus, ...]:
     """Check which states are asked for; in the order of a list.
 
     Args:
@@ -255,7 +255,7 @@ def states(given: object) -> tuple[JobStatus, ...]:
     """
     if given is None:
         return UNDER_WAY
-    wanted: Sequence[Any] = [given] if isinstance(given, str) else list(given)  # type: ignore[call-overload]
+    wanted = [given] if isinstance(given, str) else list(given)
     for one in wanted:
         if one not in LISTED:
             known = ", ".join(LISTED)
