@@ -295,15 +295,7 @@ def policy_of(given: RunOptions, base: Policy | None = None) -> Policy:
         result_ttl=optional_seconds("result_ttl", asked.get("result_ttl")),
         priority=None if asked.get("priority") is None else at_least("priority", asked["priority"], 0, 9),
     )
-    if base is None:
-        return policy
-    return Policy(
-        attempts=policy.attempts or base.attempts,
-        backoff=policy.backoff or base.backoff,
-        timeout=policy.timeout or base.timeout,
-        result_ttl=policy.result_ttl or base.result_ttl,
-        priority=policy.priority,
-    )
+    return policy if base is None else policy.over(base)
 
 
 def schedule_of(

@@ -46,7 +46,6 @@ from ._services.heartbeat import Heartbeat
 from ._services.lifespans import Lifespan, Lifespans
 from ._services.lifespans import checked as checked_lifespans
 from ._services.patience import Outages, Patience
-from ._services.preparing import Preparing
 from ._services.processes import Processes, default_limit
 from ._services.pulse import Pulse
 from ._services.room import Crew
@@ -434,7 +433,7 @@ class Worker:
         await self._host.start(lifespans.run, name="anyq lifespans")
         connections.callback(lambda: lifespans.leave_by(anyio.current_time() + _GRACE))
         for place, (branch, queue) in enumerate(zip(self._branches, self.queues, strict=True)):
-            branch.equip(Preparing((*self._middleware, *queue.around), lifespans.given(place)))
+            branch.equip((*self._middleware, *queue.around), lifespans.given(place))
             queue.watchers.add(branch.home.forget)
             connections.callback(queue.watchers.discard, branch.home.forget)
         return lifespans

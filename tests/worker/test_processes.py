@@ -277,7 +277,7 @@ async def test_a_worker_that_leaves_lets_idle_processes_end_by_themselves(queue:
 
 async def test_cancelling_a_run_kills_its_process_before_it_returns(tmp_path: Path) -> None:
     processes = Processes(1)
-    job = Job("q", "id", "hold", 1, 0, Any, None, b"", b"", b"", 0)  # type: ignore[arg-type]
+    job = Job("q", "id", "hold", 1, 0, Any, None, b"\x80", b"", b"", 0)  # type: ignore[arg-type]
     path = tmp_path / "pid"
 
     async def run() -> None:

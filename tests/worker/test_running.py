@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 import threading
 import time
 from contextvars import ContextVar
@@ -379,6 +380,23 @@ class CoarseLoop(asyncio.SelectorEventLoop):
 @pytest.mark.parametrize(
     "anyio_backend", [pytest.param(("asyncio", {"loop_factory": CoarseLoop}), id="coarse")]
 )
+async def test_the_timeout_of_a_job_that_made_it_is_not_the_next_one_s(
+    queue: Queue, notes: Notes[Any]
+) -> None:
+    @queue.task(timeout=0.5)
+    async def quick() -> None: ...
+
+    @queue.task
+    async def without() -> None:
+        notes.add(anyio.current_effective_deadline())
+
+    async with queue:
+        for task in (quick, without):
+            await task.enqueue()
+        await drained(queue, concurrency=1)
+    assert notes.made == [math.inf]
+
+
 async def test_a_timeout_counts_by_the_clock_that_it_was_set_by(queue: Queue, notes: Notes[Any]) -> None:
     """Whose clock goes in steps cuts a run some milliseconds early; it has failed all the same."""
 

@@ -149,16 +149,14 @@ def decode(data: bytes) -> tuple[str, bytes, int, int, Override, Extras]:
         Undecodable: The bytes are no envelope; the message says what is wrong.
     """
     fields, rest = unpack_first(data)
-    if (
-        type(fields) is ARRAY and len(fields) == 4 and not rest
-    ):  # as every program writes it: the path of every job
+    if not rest and type(fields) is ARRAY and len(fields) == 4:
+        # As every program writes it: the path of every job.
         job_id, payload, created_ms, failed = fields
         if (
             type(job_id) is str
             and type(payload) is bytes
             and type(created_ms) is type(failed) is int
-            and created_ms >= 0
-            and 0 <= failed <= _LARGEST
+            and created_ms >= 0 <= failed <= _LARGEST
         ):
             return job_id, payload, created_ms, failed, NO_OVERRIDE, NO_EXTRAS
     if type(fields) is MAP:

@@ -58,10 +58,9 @@ def admit(
     data = name = doom = None
     lost = 0
     if fields:
-        if fields[0] == b"d" and (len(fields) == 2 or (len(fields) == 4 and fields[2] == b"n")):
+        if len(fields) == 4 and fields[0] == b"d" and fields[2] == b"n":
             # As every program writes it: the path of every job.
-            data = fields[1]
-            name = fields[3] if len(fields) == 4 else None
+            data, name = fields[1], fields[3]
         else:
             data, name, lost, doom = _search(fields)
     if data is None:

@@ -16,6 +16,7 @@ import attrs
 from ..settings import Backoff, from_milliseconds
 from .keys import DEFAULT_PRIORITY
 from .notes import Notes
+from .values import unpack
 
 
 @attrs.frozen
@@ -90,9 +91,12 @@ class Job:
         attempt: Which run this is, counted from 1; deliveries lost with a worker count.
         attempts: How many runs the job has in total; known once a task was found for it.
         result_ttl: Seconds for which its result is kept, or ``None``; known once a task was found for it.
-        payload: The arguments by name, decoded when the run begins.
+        payload: The arguments by name, decoded when somebody asks for them.
         recorded: Whether its end changes more in Redis than its entry (a result that is kept, keys that end with it):
             then a script ends it. Known once a task was found for it.
+        seconds: How long its run took; known when it has returned.
+        result: What it returned, encoded, if that is kept; empty when only what the job owns has to end, and ``None``
+            when it ends by a bare acknowledgement.
         cut: Why the run was cut short: ``timeout``, ``shutdown``, ``cancelled`` or ``lost``; or, before it began,
             ``put off`` or ``paused``.
     """
@@ -112,12 +116,26 @@ class Job:
     attempts: int = 0
     result_ttl: float | None = None
     recorded: bool = False
-    payload: Any = None
+    seconds: float = 0.0
+    result: bytes | None = None
+    _payload: Any = None
     deadline_ms: int | None = None
     ended: bool = False
     cut: str | None = None
     overdue: Callable[[], bool] | None = None
     notes: Notes | None = None
+
+    @property
+    def payload(self) -> Any:
+        """The arguments by name."""
+        # Decoded again where it is asked for, which the quickest runs never do: they leave nothing behind to be freed.
+        if self._payload is None:
+            self._payload = unpack(self.body, depth=len(self.body) + 1)
+        return self._payload
+
+    @payload.setter
+    def payload(self, payload: Any) -> None:
+        self._payload = payload
 
     @property
     def created_at(self) -> datetime:

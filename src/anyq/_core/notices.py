@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from .job import Job
-from .outcome import Dead, Done, Error, Retry
+from .outcome import Dead, Error, Retry
 
 #: A notice is a plain tuple of fields and values: two are made per job, on its path.
 Notice = tuple[bytes | str | int, ...]
@@ -32,10 +32,9 @@ def active(job: Job, now_ms: int) -> Notice:
     return _of(ACTIVE, job.id, job.name, now_ms, b"attempt", job.attempt)
 
 
-def completed(done: Done, now_ms: int) -> Notice:
+def completed(job: Job, now_ms: int) -> Notice:
     """A job is done, and the server has confirmed it."""
-    job = done.job
-    duration = round(done.seconds * 1_000_000)
+    duration = round(job.seconds * 1_000_000)
     return _of(COMPLETED, job.id, job.name, now_ms, b"attempt", job.attempt, b"duration_us", duration)
 
 

@@ -1,6 +1,6 @@
 """What a run comes to: the heart of the queue, and a table of cases tests it.
 
-`judge` decides about a run that failed; a run that returned is `Done`, one that was cut short by the worker's shutdown
+`judge` decides about a run that failed; one that returned is done, and one that was cut short by the worker's shutdown
 is `Released`. Services act on the value, nobody decides again.
 """
 
@@ -98,32 +98,6 @@ class Hopeless(Unrecoverable):
         super().__init__(error.message)
         self.reason = reason
         self.error = error
-
-
-@attrs.define
-class Done:
-    """The run returned: acknowledge it, and keep its result if somebody asked for it.
-
-    Attributes:
-        job: The job.
-        seconds: How long the run took.
-        result: The encoded result; ``None`` when the job ends by a bare acknowledgement (it is not `Job.recorded`), and
-            empty when only what it owns has to end.
-    """
-
-    job: Job
-    seconds: float
-    result: bytes | None = None
-
-    @property
-    def lane(self) -> bytes:
-        """The stream of its entry."""
-        return self.job.lane
-
-    @property
-    def entry(self) -> bytes:
-        """Its entry id."""
-        return self.job.entry
 
 
 @attrs.frozen

@@ -37,6 +37,16 @@ class Policy:
     result_ttl: float | None = None
     priority: int | None = None
 
+    def over(self, base: Policy) -> Policy:
+        """Fill what is left out, but for the priority: that is the task's alone."""
+        return Policy(
+            attempts=self.attempts or base.attempts,
+            backoff=self.backoff or base.backoff,
+            timeout=self.timeout or base.timeout,
+            result_ttl=self.result_ttl or base.result_ttl,
+            priority=self.priority,
+        )
+
 
 @attrs.frozen
 class Parameters:
@@ -124,6 +134,7 @@ class Runnable:
         limiter: The worker's limiter for those.
         inner: What the chain calls innermost.
         needs: The parameters that the worker fills.
+        plain: Whether a run is nothing but a call with the payload: of a coroutine function, without a timeout.
     """
 
     name: str
@@ -137,6 +148,10 @@ class Runnable:
     limiter: Any = None
     inner: Runnable | None = None
     needs: tuple[str, ...] = ()
+    plain: bool = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.plain = self.style == "async" and self.exact is not None and self.policy.timeout is None
 
     @staticmethod
     def of(

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Sequence
 
 from .._core import notices
-from .._core.outcome import Done
+from .._core.job import Job
 from .._store.settle import Kept
 from .clock import wall_ms
 from .relocator import Relocator
@@ -20,47 +20,45 @@ logger = logging.getLogger("anyq.acks")
 _RESULT_BYTES = 4 * 1024 * 1024
 
 
-class AckFlusher(Relocator[Done]):
+class AckFlusher(Relocator[Job]):
     """Ends the finished jobs of one queue."""
 
     service = "ack flusher"
     largest_batch = 500
     moves_jobs = False
 
-    async def settle(self, lane: bytes, group: Sequence[Done]) -> None:
+    async def settle(self, lane: bytes, group: Sequence[Job]) -> None:
         """Acknowledge and delete; write the results that somebody asked for, and end what the jobs own."""
         plain = [done for done in group if done.result is None]
         if plain:
-            entries = [done.job.entry for done in plain]
+            entries = [done.entry for done in plain]
             await self._confirmed(lane, plain, await self.patience(lambda: self.settling.ack(lane, entries)))
         if len(plain) < len(group):
             recorded = [done for done in group if done.result is not None]
-            await self.journal.flush([done.job for done in recorded])
+            await self.journal.flush(recorded)
             for part in _parts(recorded):
                 results = [
                     Kept(
                         done.entry,
-                        done.job.id,
+                        done.id,
                         done.result or b"",
-                        done.job.result_ttl or 0.0,
-                        self.owned(done.job),
+                        done.result_ttl or 0.0,
+                        self.owned(done),
                     )
                     for done in part
                 ]
                 reply = await self.patience(lambda: self.settling.complete(lane, results))  # noqa: B023
                 await self._confirmed(lane, part, reply)
 
-    async def _confirmed(self, lane: bytes, group: Sequence[Done], reply: Sequence[int]) -> None:
+    async def _confirmed(self, lane: bytes, group: Sequence[Job], reply: Sequence[int]) -> None:
         self._confirm(lane, group, reply)
         if self.cancels.asked:
-            await self.cancels.ended(
-                done.job for done, answer in zip(group, reply, strict=True) if answer == 1
-            )
+            await self.cancels.ended(done for done, answer in zip(group, reply, strict=True) if answer == 1)
 
-    def _confirm(self, lane: bytes, group: Sequence[Done], reply: Sequence[int]) -> None:
+    def _confirm(self, lane: bytes, group: Sequence[Job], reply: Sequence[int]) -> None:
         held = self.ledger.lanes[lane]
         for done in group:
-            held.pop(done.job.entry, None)
+            held.pop(done.entry, None)
         late = len(group) - reply.count(1)
         self.ledger.look()
         self.counts.done += len(group) - late
@@ -75,9 +73,9 @@ class AckFlusher(Relocator[Done]):
                     self.bulletin.notice(notices.completed(done, now))
 
 
-def _parts(group: list[Done]) -> list[list[Done]]:
+def _parts(group: list[Job]) -> list[list[Job]]:
     """Split a batch so that no script carries too many bytes."""
-    parts: list[list[Done]] = [[]]
+    parts: list[list[Job]] = [[]]
     size = 0
     for done in group:
         size += len(done.result or b"")

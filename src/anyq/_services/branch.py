@@ -5,7 +5,7 @@ A worker of several queues has one branch for each, and one crew of runners for 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from .._core.keys import Keys
 from .._core.lanes import Lanes
+from .._core.middleware import Middleware
 from .._core.runnable import Policy, Runnable
 from .._core.schedules import Spec
 from .._redis.client import Client
@@ -116,6 +117,7 @@ class Branch:
     ) -> None:
         queue, keys, consumer = plan.queue, plan.keys, plan.consumer
         self.queue = queue
+        self._policy = plan.policy
         self.client = client
         self.reading = reading
         self.lanes = Lanes(keys)
@@ -142,7 +144,6 @@ class Branch:
             queue=queue,
             source=plan.tasks,
             fallback=plan.fallback,
-            policy=plan.policy,
             limits=plan.limits,
             grace=plan.grace,
             outcomes=self.outcomes,
@@ -224,9 +225,14 @@ class Branch:
         )
         self.relocators: dict[str, Service] = {relocator.service: relocator.run for relocator in relocators}
 
-    def equip(self, prepare: Preparing) -> None:
-        """Make the queue's tasks ready to run here."""
-        home = self.home
+    def equip(self, around: Sequence[Middleware], given: Sequence[Sequence[Any]]) -> None:
+        """Make the queue's tasks ready to run here.
+
+        Args:
+            around: Middleware around all of them, outermost first.
+            given: What lifespans gave, the nearest level first.
+        """
+        home, prepare = self.home, Preparing(self._policy, tuple(around), given)
         home.prepare = prepare.late
         home.tasks.update({name: prepare(task) for name, task in home.source.items()})
         if home.fallback is not None:

@@ -16,7 +16,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from .._core.entry import Spoiled
 from .._core.job import Job
 from .._core.notices import Notice
-from .._core.outcome import Aside, Cancelled, Dead, Done, Released, Retry
+from .._core.outcome import Aside, Cancelled, Dead, Released, Retry
 from ..metrics.sink import Observation
 
 T = TypeVar("T")
@@ -93,7 +93,7 @@ class Outcomes:
     __slots__ = ("acks", "asides", "cancelled", "dead", "releases", "retries")
 
     def __init__(self) -> None:
-        self.acks: Channel[Done] = Channel()
+        self.acks: Channel[Job] = Channel()
         self.retries: Channel[Retry] = Channel()
         self.dead: Channel[Dead | Spoiled] = Channel()
         self.releases: Channel[Released] = Channel()

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
-from .._core.runnable import Policy, Runnable
-from ..settings import Backoff, Limits
+from .._core.runnable import Runnable
+from ..settings import Limits
 from .channels import Bulletin, Outcomes
 from .clock import ServerClock
 from .counts import Counts
@@ -26,7 +26,6 @@ class Home:
         source: The queue's tasks by name.
         prepare: Makes the one of the other.
         fallback: Takes the jobs whose name no task has.
-        policy: The queue's and the worker's defaults, complete.
         limits: Bounds on payloads and results.
         grace: Seconds for which a job with an unknown name is parked before it is given up.
         outcomes: Where ends of runs go.
@@ -42,7 +41,6 @@ class Home:
     queue: str
     source: Mapping[str, Runnable]
     fallback: Runnable | None
-    policy: Policy
     limits: Limits
     grace: float
     outcomes: Outcomes
@@ -67,11 +65,3 @@ class Home:
     def forget(self, name: str) -> None:
         """Another function may have this name from now on."""
         self.tasks.pop(name, None)
-
-    def attempts(self, task: Runnable) -> int:
-        """Runs in total of a task's jobs."""
-        return task.policy.attempts or self.policy.attempts or 1
-
-    def backoff(self, task: Runnable) -> Backoff:
-        """The wait before the retries of a task's jobs."""
-        return task.policy.backoff or self.policy.backoff or Backoff.exponential()

@@ -14,7 +14,7 @@ import attrs
 
 from .._core.depends import fill
 from .._core.middleware import Middleware, through
-from .._core.runnable import Runnable
+from .._core.runnable import Policy, Runnable
 
 
 @attrs.frozen
@@ -22,10 +22,12 @@ class Preparing:
     """Makes a worker's tasks of a queue's.
 
     Attributes:
+        policy: What holds where neither job nor task say anything.
         around: Middleware around all of them, outermost first.
         given: What lifespans gave, the nearest level first.
     """
 
+    policy: Policy
     around: tuple[Middleware, ...] = ()
     given: Sequence[Sequence[Any]] = ()
 
@@ -35,6 +37,7 @@ class Preparing:
         Raises:
             LookupError: No lifespan gives what it depends on.
         """
+        task = attrs.evolve(task, policy=task.policy.over(self.policy))
         if task.needs:
             filled = fill(task.function, task.needs, task.title, self.given)
             task = attrs.evolve(task, function=partial(task.function, **filled))

@@ -30,7 +30,6 @@ from .._core.outcome import (
     BAD_RESULT,
     Cancelled,
     Dead,
-    Done,
     Error,
     Hopeless,
     Released,
@@ -48,6 +47,7 @@ from .._core.values import Undecodable, pack, unpack
 from ..context import running_job
 from ..errors import PayloadRefused, RetryLater
 from ..metrics.sink import JobOutcome
+from ..settings import Backoff
 from .channels import Jobs
 from .clock import wall_ms
 from .home import Home
@@ -58,6 +58,10 @@ logger = logging.getLogger("anyq.runners")
 
 #: Seconds of jobs that never suspend after which a runner lets others have a turn.
 _TURN = 0.004
+
+
+#: Instead of a payload: the job does not run.
+_UNFIT: Any = object()
 
 
 class TimedOut(TimeoutError):
@@ -205,7 +209,8 @@ class Runners:
     async def _serve(self, runner: Runner) -> bool:
         """Run jobs; give True when none will come any more, False when this runner must begin anew."""
         ready, crew, scope = self._ready, self._crew, runner.scope
-        turn_ends = time.monotonic() + _TURN
+        now = time.monotonic()
+        turn_ends = now + _TURN
         while True:
             if not ready:
                 try:
@@ -213,7 +218,8 @@ class Runners:
                 except anyio.WouldBlock:
                     if not await self._wait():
                         return True
-                    turn_ends = time.monotonic() + _TURN
+                    now = time.monotonic()
+                    turn_ends = now + _TURN
                 except anyio.EndOfStream:
                     return True
                 continue
@@ -224,19 +230,29 @@ class Runners:
             home: Home = job.home
             crew.idle -= 1
             home.room.taken()
-            runner.job = job
-            began = runner.since = time.monotonic()
-            task = home.tasks.get(job.name) or home.find(job.name)
+            runner.job, runner.since = job, now
             clean = True
             try:
+                task = home.tasks.get(job.name) or home.find(job.name)
                 if task is None:
                     self._park(job, home)
-                elif self._prepare(job, task, home):
+                elif (payload := self._prepare(job, task, home)) is not _UNFIT:
                     running_job.set(job)
                     before = copy_context()
+                    home.counts.started += 1
                     if home.bulletin.events:
                         home.bulletin.notice(notices.active(job, wall_ms()))
-                    await self._one(job, task, home, runner, began)
+                    try:
+                        if task.plain and job.extras is NO_EXTRAS and not job.lost:
+                            value = await task.function(**payload)
+                        else:
+                            value = await self._specially(job, payload, task, home, runner)
+                    except (KeyboardInterrupt, GeneratorExit):
+                        raise
+                    except BaseException as error:  # noqa: BLE001 - what ends the worker is raised again
+                        await self._raised(job, task, home, runner, error)
+                    else:
+                        self._returned(job, home, value, time.monotonic() - now)
                     clean = _is(before)
             finally:
                 runner.job = None
@@ -246,14 +262,17 @@ class Runners:
                 crew.idle += 1
                 crew.finished += 1
                 home.room.freed()
-            if not clean or (
-                runner.limited and scope.cancel_called
-            ):  # to ask the scope costs Trio a look at the clock
+            if runner.limited:
+                scope.deadline = math.inf
+                runner.limited = False
+                clean = clean and not scope.cancel_called  # to ask it costs Trio a look at the clock
+            if not clean:
                 return False
-            runner.limited = False
-            if time.monotonic() > turn_ends:
+            now = time.monotonic()
+            if now > turn_ends:
                 await checkpoint()
-                turn_ends = time.monotonic() + _TURN
+                now = time.monotonic()
+                turn_ends = now + _TURN
 
     async def _wait(self) -> bool:
         """Wait in line until there are jobs; give False when none will come any more."""
@@ -265,102 +284,88 @@ class Runners:
                     return False
         return True
 
-    def _prepare(self, job: Job, task: Runnable, home: Home) -> bool:
-        """Decode the payload and look whether the job may run; what may not is handed on here."""
+    def _prepare(self, job: Job, task: Runnable, home: Home) -> Any:
+        """Decode the payload, and give it if the job may run; what may not is handed on here, and gives `_UNFIT`."""
         attempts = job.override.attempts
-        if attempts is None:
-            attempts = home.attempts(task)
-        job.attempts = attempts
+        job.attempts = attempts = task.policy.attempts or 1 if attempts is None else attempts
         extras = job.extras
-        ttl = extras.result_ttl
-        job.result_ttl = ttl = task.policy.result_ttl if ttl is None else ttl
+        ttl = task.policy.result_ttl
+        if extras is not NO_EXTRAS and extras.result_ttl is not None:
+            ttl = extras.result_ttl
+        job.result_ttl = ttl
         job.recorded = ttl is not None or (extras is not NO_EXTRAS and extras.owns)
         if job.attempt > attempts:
             dead = given_up(job, attempts)
             assert dead is not None
             self._give_up(dead, home)
-            return False
+            return _UNFIT
         if extras is not NO_EXTRAS and (dead := expired(job, home.clock.ms())) is not None:
             self._give_up(dead, home)
-            return False
+            return _UNFIT
         if job.lost and is_suspect(job, attempts):
             if self._suspect is not None:
                 home.outcomes.retries.put(put_off(job, random.random()))
-                return False
+                return _UNFIT
             self._suspect = job
         try:
-            job.payload = payload = unpack(job.body, depth=home.limits.depth)
+            payload = unpack(job.body, depth=home.limits.depth)
         except Undecodable as error:
             self._give_up(Dead(job, "decode_failed", Error("Undecodable", str(error))), home)
-            return False
+            return _UNFIT
         if task.parameters is not None and not (type(payload) is dict and payload.keys() == task.exact):
             misfit = task.parameters.misfit(payload)
             if misfit is not None:
                 self._give_up(Dead(job, BAD_PAYLOAD, Error("BadPayload", misfit)), home)
-                return False
-        return True
+                return _UNFIT
+        return payload
 
-    async def _one(self, job: Job, task: Runnable, home: Home, runner: Runner, began: float) -> None:
-        """Make one run and hand its outcome on."""
-        home.counts.started += 1
-        timeout = job.extras.timeout
-        if timeout is None:
-            timeout = task.policy.timeout
-        try:
-            if self._suspect is job:
-                runner.waits = True
-                await self._stand_apart(home)
-                runner.waits = False
-            if task.style == "async":
-                if timeout is not None:
-                    self._start_clock(job, runner, timeout)
-                if task.parameters is None:
-                    value = await task.function(job)
-                elif task.exact is not None:
-                    value = await task.function(**job.payload)
-                else:
-                    args, kwargs = _arguments(task, job.payload)
-                    value = await task.function(*args, **kwargs)
-            else:
-                if timeout is not None:
-                    self._start_clock(job, runner, timeout)
-                runner.waits = task.style != "chain"  # inside middleware a run has begun
-                value = await self._elsewhere(job, task, runner)
-        except (KeyboardInterrupt, GeneratorExit):
-            raise
-        except BaseException as error:
-            pure = isinstance(error, anyio.get_cancelled_exc_class())
-            outside = _cancelled_from_outside()
-            if runner.scope.cancel_called or outside:
-                # Cut short, whatever the handler made of it: its own error, or a group of both, counts no more than a
-                # plain one.
-                self._cut_short(job, task, home, runner, timeout, began)
-                if pure:
-                    raise
-                if not isinstance(
-                    error, Exception
-                ):  # a group with the cancellation in it: that alone goes on
-                    await checkpoint()
-            else:  # SystemExit and the like, or a cancellation that nobody ordered, end a handler and not the worker
-                self._failed(job, task, home, error, began)
-            runner.scope.deadline = math.inf
-            return
+    async def _specially(self, job: Job, payload: Any, task: Runnable, home: Home, runner: Runner) -> Any:
+        """Make a run that is more than a plain call of a coroutine function."""
+        job.payload = payload
+        if self._suspect is job:
+            runner.waits = True
+            await self._stand_apart(home)
+            runner.waits = False
+        timeout = _timeout(job, task)
         if timeout is not None:
-            runner.scope.deadline = math.inf
-        result: bytes | None = None
+            self._start_clock(job, runner, timeout)
+        if task.style != "async":
+            runner.waits = task.style != "chain"  # inside middleware a run has begun
+            return await self._elsewhere(job, task, runner)
+        if task.parameters is None:
+            return await task.function(job)
+        args, kwargs = _arguments(task, payload)
+        return await task.function(*args, **kwargs)
+
+    async def _raised(
+        self, job: Job, task: Runnable, home: Home, runner: Runner, error: BaseException
+    ) -> None:
+        """Judge a run that raised, and hand its outcome on; raise the cancellation again, if it was one."""
+        if not runner.scope.cancel_called and not _cancelled_from_outside():
+            # SystemExit and the like, or a cancellation that nobody ordered, end a handler and not the worker.
+            self._failed(job, task, home, error, runner.since)
+            return
+        # Cut short, whatever the handler made of it: its own error, or a group of both, counts as a plain one does.
+        self._cut_short(job, task, home, runner)
+        if isinstance(error, anyio.get_cancelled_exc_class()):
+            raise error
+        if not isinstance(error, Exception):  # a group with the cancellation in it: that alone goes on
+            await checkpoint()
+
+    def _returned(self, job: Job, home: Home, value: Any, seconds: float) -> None:
+        """Hand on that a run returned; also one that was cut: a late success is still a success."""
+        job.seconds = seconds
         if job.recorded:
             try:
-                result = _packed(value, home) if job.result_ttl is not None else b""
+                job.result = _packed(value, home) if job.result_ttl is not None else b""
             except Exception as error:  # noqa: BLE001 - whatever it is, to run the job again would end the same way
                 dead = Dead(job, BAD_RESULT, Error.of(error))
-                self._say_failed(job, home, dead.error, time.monotonic() - began)
+                self._say_failed(job, home, dead.error, seconds)
                 self._give_up(dead, home)
                 return
-        seconds = time.monotonic() - began
         if job.cut == "lost":
             return
-        # A late success is still a success: a run that was cut and returned all the same is done.
-        home.outcomes.acks.put(Done(job, seconds, result))
+        home.outcomes.acks.put(job)
         if home.bulletin.metrics:
             self._observe(job, home, "done", seconds)
 
@@ -463,9 +468,7 @@ class Runners:
 
     # -- what came of it ------------------------------------------------------------------------------------------
 
-    def _cut_short(
-        self, job: Job, task: Runnable, home: Home, runner: Runner, timeout: float | None, began: float
-    ) -> None:
+    def _cut_short(self, job: Job, task: Runnable, home: Home, runner: Runner) -> None:
         """Judge a run that was cancelled, by who did it."""
         if job in self.abandoned:
             logger.error(
@@ -476,6 +479,7 @@ class Runners:
             return
         # By the clock of the scope that was cancelled: another one may say that it is not yet time (uvloop's goes in
         # whole milliseconds and stands still within a turn), and the run would not count.
+        began, timeout = runner.since, _timeout(job, task)
         if job.cut is None and timeout is not None and anyio.current_time() >= runner.scope.deadline:
             job.cut = "timeout"
             self._failed(
@@ -494,7 +498,7 @@ class Runners:
         seconds = time.monotonic() - began
         if job.cut == "lost":
             return
-        backoff = job.override.backoff or home.backoff(task)
+        backoff = job.override.backoff or task.policy.backoff or Backoff.exponential()
         outcome = judge(job, error, job.attempts, backoff, random.random(), self._bad_backoff)
         if job.extras is not NO_EXTRAS:
             outcome = in_time(outcome, home.clock.ms())
@@ -576,6 +580,11 @@ def _plainly(task: Runnable, args: list[Any], kwargs: dict[str, Any]) -> Any:
             "(or the decorator around it) an async def"
         )
     return value
+
+
+def _timeout(job: Job, task: Runnable) -> float | None:
+    """Seconds that a run may take."""
+    return task.policy.timeout if job.extras.timeout is None else job.extras.timeout
 
 
 def _cancelled_from_outside() -> bool:
