@@ -16,7 +16,7 @@ from ._services.pausing import Pausing
 from ._store import inspect
 from ._store.workers import workers
 from .jobs import Jobs
-from .settings import moment, name
+from .settings import from_milliseconds, moment, name
 from .tasks import Task
 from .vitals import QueueStats, WorkerInfo
 
@@ -182,6 +182,8 @@ class Operating(Place):
                     oldest=ages.oldest,
                     next_due=ages.next_due,
                     paused=depths.paused,
+                    paused_until=_end(depths.paused_until),
+                    paused_tasks={task: _end(until) for task, until in sorted(depths.paused_tasks.items())},
                 )
 
     async def workers(self) -> list[WorkerInfo]:
@@ -206,6 +208,10 @@ class Operating(Place):
             with session.until_left():
                 patience = session.patience.of(f"the workers of {self.name!r}")
                 return await patience(lambda: workers(session.client, self.keys))  # noqa: B023
+
+
+def _end(until_ms: int) -> datetime | None:
+    return from_milliseconds(until_ms) if until_ms else None
 
 
 def _task_or_none(task: object) -> str | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
+
 import attrs
 
 from ._core.workers import RunningJob as RunningJob
@@ -85,6 +88,8 @@ class QueueStats:
         oldest: Seconds for which the oldest ready job has waited; ``None`` if there is none.
         next_due: Seconds until the next delayed job is due, negative if it is late; ``None`` if there is none.
         paused: Whether the whole queue is paused.
+        paused_until: When that pause ends by itself; ``None`` if it does not.
+        paused_tasks: The tasks that are paused by themselves, each with the moment when that ends by itself.
     """
 
     ready: int
@@ -97,3 +102,5 @@ class QueueStats:
     oldest: float | None
     next_due: float | None
     paused: bool
+    paused_until: datetime | None = None
+    paused_tasks: Mapping[str, datetime | None] = attrs.field(factory=dict[str, datetime | None])

@@ -24,7 +24,7 @@ def test_status_counts_jobs_in_a_pipe_on_a_terminal_and_for_programs(server: Ser
     assert found.pop("oldest") >= 0
     assert found == {
         "queue": "cli", "ready": 2, "running": 0, "delayed": 0, "due": 0, "aside": 0, "dead": 0, "trimmed": 0,
-        "next_due": None, "paused": False,
+        "next_due": None, "paused": False, "paused_until": None, "paused_tasks": {},
     }  # fmt: skip
 
     code, said = on_a_terminal("status", "-q", "cli", url=redis_url)

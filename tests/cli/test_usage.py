@@ -124,7 +124,7 @@ def test_it_says_its_version() -> None:
 
 def test_shells_complete_it() -> None:
     program = "import sys; sys.argv = ['anyq']; from anyq.cli import main; main()"
-    asked = {"_ANYQ_COMPLETE": "bash_complete", "COMP_WORDS": "anyq wor", "COMP_CWORD": "1"}
+    asked = {"_ANYQ_COMPLETE": "bash_complete", "COMP_WORDS": "anyq stat", "COMP_CWORD": "1"}
     run = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, **asked},
@@ -132,7 +132,7 @@ def test_shells_complete_it() -> None:
         text=True,
         check=True,
     )
-    assert run.stdout == "plain,worker\n"
+    assert run.stdout == "plain,status\n"
 
 
 def test_importing_anyq_needs_neither_click_nor_rich() -> None:

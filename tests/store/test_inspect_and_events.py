@@ -37,9 +37,13 @@ async def test_what_is_set_aside_counts_as_ready_once_its_task_is_resumed(
     await table.add("a", "b", "c")
     first, second, _ = await hands.take()
     assert await hands.settling.set_aside(first.lane, "task", [(first.id, 5), (second.id, 5)]) == [1, 1]
-    assert await depths(client, table.keys) == Depths(1, 0, 0, 0, held=1, aside=2)
+    assert await depths(client, table.keys) == Depths(1, 0, 0, 0, held=1, aside=2, paused_tasks={"task": 0})
     await pauses.pause(client, table.keys, None, 2**45)
-    assert (await depths(client, table.keys)).paused
+    await pauses.pause(client, table.keys, "other", 2**44)
+    found = await depths(client, table.keys)
+    assert (found.paused, found.paused_until) == (True, 2**45)
+    assert found.paused_tasks == {"task": 0, "other": 2**44}
+    await pauses.resume(client, table.keys, "other")
     await pauses.resume(client, table.keys, "task")
     await pauses.pause(client, table.keys, None, 1)
     assert await depths(client, table.keys) == Depths(3, 0, 0, 0, held=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import anyio
 import pytest
 from tests.worker.conftest import working
@@ -72,5 +74,15 @@ async def test_the_oldest_is_the_one_that_nobody_took(queue: Queue) -> None:
 
 async def test_a_paused_queue_says_so(queue: Queue) -> None:
     async with queue:
+        until = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
         await queue.pause()
-        assert (await queue.stats()).paused
+        await queue.pause("newsletter")
+        await queue.pause("report", until=until)
+        stats = await queue.stats()
+        assert (stats.paused, stats.paused_until) == (True, None)
+        assert stats.paused_tasks == {"newsletter": None, "report": until}
+        await queue.pause(until=until)
+        assert (await queue.stats()).paused_until == until
+        await queue.resume()
+        stats = await queue.stats()
+        assert (stats.paused, stats.paused_until) == (False, None)

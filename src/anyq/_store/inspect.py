@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import attrs
 
 from .._core.keys import GROUP, Keys
 from .._redis.client import Client
 from . import scripts
+
+
+def _ends(flat: Iterable[bytes] | Mapping[str, int]) -> Mapping[str, int]:
+    if isinstance(flat, Mapping):
+        return flat
+    pairs = iter(flat)
+    return {name.decode(): int(end) for name, end in zip(pairs, pairs, strict=True)}
 
 
 @attrs.frozen
@@ -21,6 +30,8 @@ class Depths:
         held: Those of ``ready`` that are in workers' hands.
         aside: Jobs that are set aside because their task is paused.
         paused: Whether the whole queue is paused.
+        paused_until: Until which millisecond; 0 until it is resumed.
+        paused_tasks: The same for each paused task.
     """
 
     ready: int
@@ -30,6 +41,8 @@ class Depths:
     held: int = 0
     aside: int = 0
     paused: bool = attrs.field(default=False, converter=bool)
+    paused_until: int = 0
+    paused_tasks: Mapping[str, int] = attrs.field(factory=dict[str, int], converter=_ends)
 
 
 async def depths(client: Client, keys: Keys) -> Depths:

@@ -8,8 +8,10 @@ import click
 
 from .dead_letters import dlq
 from .demo import demo
+from .pausing import pause, resume
 from .status import status
 from .worker import worker
+from .workers import workers
 
 
 def _version() -> str:
@@ -37,5 +39,8 @@ def anyq() -> None:
 
 anyq.add_command(demo)
 anyq.add_command(dlq)
+anyq.add_command(pause)
+anyq.add_command(resume)
 anyq.add_command(status)
 anyq.add_command(worker)
+anyq.add_command(workers)

@@ -42,6 +42,19 @@ def moment(value: datetime | None) -> str:
     return "" if value is None else f"{value:%Y-%m-%dT%H:%M:%SZ}"
 
 
+def lasting(seconds: float | None) -> str:
+    """How long something has lasted, as people read it; nothing for ``None``."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
 def on_terminal() -> bool:
     """Whether a person reads standard output."""
     return sys.stdout.isatty()

@@ -35,7 +35,7 @@ def status(queues: Sequence[str], url: str | None, prefix: str, as_json: bool) -
     """Show what queues hold, and how long it has waited.
 
     In a pipe the columns are: queue, ready, running, delayed, aside, dead, seconds for which the oldest ready job has
-    waited, and "paused" if the queue is.
+    waited, and "paused" if the queue is, or else "paused:" and the tasks that are.
     """
     found: dict[str, QueueStats] = {}
     for name in dict.fromkeys(queues):
@@ -56,7 +56,13 @@ def _as_json(name: str, stats: QueueStats) -> dict[str, Any]:
 def _row(name: str, stats: QueueStats) -> list[str]:
     counts = (stats.ready, stats.running, stats.delayed, stats.aside, stats.dead)
     oldest = "" if stats.oldest is None else f"{stats.oldest:.1f}"
-    return [clean(name, _NAME), *map(str, counts), oldest, "paused" if stats.paused else ""]
+    return [clean(name, _NAME), *map(str, counts), oldest, _paused(stats)]
+
+
+def _paused(stats: QueueStats) -> str:
+    if stats.paused:
+        return "paused"
+    return clean("paused: " + ", ".join(stats.paused_tasks), _NAME) if stats.paused_tasks else ""
 
 
 def _print_table(found: dict[str, QueueStats]) -> None:
