@@ -26,6 +26,7 @@ LAYERS = [
         "_session",
         "_place",
         "_operating",
+        "events",
         "dead_letters",
         "jobs",
         "tasks",

@@ -18,7 +18,7 @@ PUBLIC = """
     Queue Task AsyncTask PlainTask Call JobHandle Job Progress LogLine Worker Statistics Health serve current_job
     Backoff Limits Retention Middleware CallNext Depends
     Cron Every Missed Schedule Schedules ScheduleDecorator ScheduleOptions UnknownSchedule
-    DeadLetters DeadLetter DeadLetterFilter Replayed QueueStats WorkerInfo RunningJob
+    DeadLetters DeadLetter DeadLetterFilter Replayed QueueStats WorkerInfo RunningJob Event Events
     JobStatus Cancellation JobCancelled JobInfo
     AnyQError NotOpen PayloadRefused QueueFull ResultsDisabled
     JobFailed ProcessDied Unrecoverable RetryLater

@@ -15,6 +15,7 @@ Layers, each importing only from those above it:
 
 from ._core.dead_letters import DeadLetter
 from ._core.depends import Depends
+from ._core.events import Event
 from ._core.job import Job
 from ._core.jobs import JobInfo
 from ._core.middleware import CallNext, Middleware
@@ -42,6 +43,7 @@ from .errors import (
     Unrecoverable,
     WorkerCrashed,
 )
+from .events import Events
 from .handles import JobHandle
 from .options import JobOptions, RunOptions, ScheduleOptions, TaskOptions
 from .queue import Queue
@@ -66,6 +68,8 @@ __all__ = [
     "DeadLetterFilter",
     "DeadLetters",
     "Depends",
+    "Event",
+    "Events",
     "Every",
     "Health",
     "Job",

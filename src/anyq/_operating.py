@@ -5,7 +5,7 @@ It needs no tasks and no worker: what is asked is read from Redis, and what is d
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,8 @@ from ._services.patience import Patience
 from ._services.pausing import Pausing
 from ._store import inspect
 from ._store.workers import workers
+from .events import Events
+from .handles import JobHandle
 from .jobs import Jobs
 from .settings import from_milliseconds, moment, name
 from .tasks import Task
@@ -150,6 +152,42 @@ class Operating(Place):
             after=after,
             newest_first=newest_first,
             payload=payload,
+        )
+
+    def events(
+        self,
+        *,
+        after: str | datetime | None = None,
+        kinds: Collection[str] | None = None,
+        job: JobHandle[Any] | str | None = None,
+        follow: bool = True,
+    ) -> Events:
+        """Follow what happens to jobs, as workers tell it (and ChasquiMQ's, on a shared queue).
+
+        Args:
+            after: The id of the event after which to go on, or a moment: an aware ``datetime``, by the server's clock.
+                ``"0"`` begins with the oldest that is kept. Left out, it begins now: at the start of the ``async with``
+                block, or else of the first step.
+            kinds: Only events of these kinds, such as ``("completed", "dlq")``.
+            job: Only events of this job: a handle, or its id.
+            follow: Wait for more at the end; ``False`` stops there.
+
+        Returns:
+            An asynchronous iterator of `Event`, which may be an ``async with`` block too.
+
+        Raises:
+            ValueError, TypeError: Something is wrong; the message says what.
+
+        It has a connection of its own and no task. An outage is waited through: it goes on after the last event, and
+        an event's `Event.missed` tells when the server may have forgotten some meanwhile. What a step raises is told
+        by `Events.__anext__`. Events are told best effort: a worker that has no time for them drops them.
+
+        Example:
+            >>> async for event in queue.events(kinds=("completed", "dlq")):
+            ...     print(event.at, event.kind, event.job_id, event.fields)
+        """
+        return Events(
+            self, after=after, kinds=kinds, job=job.id if isinstance(job, JobHandle) else job, follow=follow
         )
 
     async def stats(self) -> QueueStats:

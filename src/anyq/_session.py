@@ -11,6 +11,8 @@ import os
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from typing import Protocol
+from weakref import WeakSet
 
 import anyio
 import attrs
@@ -39,6 +41,12 @@ logger = logging.getLogger("anyq.queue")
 _CLOCK_TRUSTED = 30.0
 
 
+class Guest(Protocol):
+    """Who works with a session and is told when it closes."""
+
+    def hang_up(self, session: Session, /) -> None: ...
+
+
 @attrs.define
 class Session:
     """What a queue works with while it is open.
@@ -53,6 +61,7 @@ class Session:
         patience: Meets outages for as long as producing does.
         farewell: Seconds that leaving may take to tidy up on the server.
         clock: The server's clock.
+        locate: Asked for the address before every connect, if it can change.
     """
 
     address: Address
@@ -64,7 +73,9 @@ class Session:
     patience: Patience
     farewell: float = 1.0
     clock: ServerClock = attrs.field(factory=ServerClock)
+    locate: locating.Locate | None = None
     _waiting: set[anyio.CancelScope] = attrs.field(factory=set[anyio.CancelScope])
+    _guests: WeakSet[Guest] = attrs.field(factory=WeakSet[Guest])
 
     async def server_ms(self) -> float:
         """Give the server's time of day."""
@@ -82,10 +93,16 @@ class Session:
             finally:
                 self._waiting.discard(scope)
 
+    def host(self, guest: Guest) -> None:
+        """Have somebody told when the session closes, who may have connections of its own."""
+        self._guests.add(guest)
+
     def leave(self) -> None:
         """The session is about to close."""
         for scope in self._waiting:
             scope.cancel()
+        for guest in tuple(self._guests):
+            guest.hang_up(self)
 
 
 @asynccontextmanager
@@ -130,7 +147,9 @@ async def open_session(
             patience=Patience("asking about a job", outages, limit=outage_timeout),
             subscriber=subscriber,
         )
-        session = Session(address, client, subscriber, publisher, controller, outages, patience)
+        session = Session(
+            address, client, subscriber, publisher, controller, outages, patience, locate=moving
+        )
         try:
             yield session
         finally:

@@ -110,6 +110,24 @@ async def test_a_replay_makes_each_letter_a_job_or_leaves_it(queue: Queue, view:
         assert await queue.dead_letters.count() == 0
 
 
+async def test_following_events_gives_each_of_them_once(queue: Queue, view: View) -> None:
+    written, seen = 0, list[str]()
+    async with queue, queue.events(after="0") as events:
+
+        async def follow() -> None:
+            nonlocal written
+            view.ask("XADD", queue.keys.events, "*", "e", "active", "id", str(written))
+            written += 1
+            while len(seen) < written:
+                seen.append((await anext(events)).job_id)
+
+        async def after() -> None:
+            assert seen == [str(number) for number in range(len(seen))]
+
+        assert await at_every_place(follow, after) >= 1
+        assert len(seen) == written
+
+
 async def test_waiting_for_a_result_or_for_idleness_disturbs_nobody(queue: Queue, view: View) -> None:
     @queue.task(result_ttl=60)
     async def double(number: int) -> int:

@@ -42,7 +42,7 @@ WORKER = (
 #: What who looks at a queue and mends its dead letters needs.
 OPERATOR = (
     f"{EVERYBODY} +eval +evalsha +xlen +xrange +xrevrange +xadd +xdel +get +set +del +time "
-    "+xpending +xinfo|groups +xinfo|consumers +mget +zcard +zcount +zrange +zrem +hgetall"
+    "+xpending +xread +xinfo|groups +xinfo|consumers +xinfo|stream +mget +zcard +zcount +zrange +zrem +hgetall"
 )
 
 #: What a producer needs who asks how jobs are, cancels them, or lets them wait for another time.
@@ -179,6 +179,7 @@ async def test_the_documented_rights_are_enough_to_mend_dead_letters(guarded: Se
         guarded.command("XGROUP", "CREATE", queue.keys.stream, "default", "0")
         guarded.command("XGROUP", "CREATECONSUMER", queue.keys.stream, "default", "anyq-1")
         assert [one.state for one in await queue.workers()] == ["silent"]
+        assert [event async for event in queue.events(after="0", follow=False)] == []
     assert guarded.command("ACL", "LOG") == []
 
 

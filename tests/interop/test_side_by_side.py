@@ -9,7 +9,7 @@ import pytest
 from tests.interop.ours import shared_queue
 from tests.interop.peer import Peer, chasquimq
 
-from anyq import Backoff, Worker
+from anyq import Backoff, Events, Worker
 
 pytestmark = pytest.mark.anyio
 
@@ -91,6 +91,29 @@ async def test_both_tell_the_same_story_with_the_same_fields(
         await peer.work()
         theirs = await story(peer, data, last)
         assert mine == theirs
+
+
+async def test_anyq_follows_what_both_tell(url: str) -> None:
+    ours = shared_queue(url)
+    async with chasquimq(url) as peer, ours.queue, ours.queue.events() as events:
+        async with Worker(ours.queue):
+            mine = await followed(events, await peer.add("act", {"fail": 1}, attempts=2, backoff=20))
+        await peer.work()
+        theirs = await followed(events, await peer.add("act", {"fail": 1}, attempts=2, backoff=20))
+    assert mine == theirs
+    assert [kind for kind, *_ in mine] == ["active", "failed", "retry-scheduled", "active", "completed"]
+
+
+async def followed(events: Events, job: str) -> list[tuple[str, str, int | None, dict[str, type]]]:
+    """What happened to a job, until it is done; of the numbers only that they are some."""
+    seen: list[tuple[str, str, int | None, dict[str, type]]] = []
+    async for event in events:
+        if event.job_id == job and event.kind != "waiting":
+            fields = {name: type(value) for name, value in event.fields.items()}
+            seen.append((event.kind, event.task, event.attempt, fields))
+            if event.kind == "completed":
+                break
+    return seen
 
 
 async def story(peer: Peer, data: dict[str, Any], last: str) -> list[tuple[str, int | None, list[str]]]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import anyio
 import hiredis
@@ -180,6 +180,45 @@ class Connection:
         self._outgoing.append(packed)
         if not self._writing:
             self._wake_writer.set()
+
+    # -- asking alone ---------------------------------------------------------------------------------------------
+
+    async def send_alone(self, packed: bytes) -> None:
+        """Send where :meth:`run` does not run, by the only one who asks. Cancelled, it must be discarded.
+
+        Raises:
+            ConnectionLost: It broke, and was closed.
+        """
+        try:
+            await self._stream.send(packed)
+        except _NO_CONNECTION as error:
+            self._broke(error)
+
+    async def receive_alone(self) -> Any:
+        """Give the next reply where :meth:`run` does not run; safe to cancel: the reply is still to come.
+
+        Raises:
+            ConnectionLost: It broke, or sent bytes that are no reply, and was closed.
+        """
+        try:
+            return await self._next_reply()
+        except _NO_CONNECTION as error:
+            self._broke(error)
+
+    def _broke(self, error: BaseException) -> NoReturn:
+        self._lost(error)
+        assert self.closed is not None
+        reason = self.closed
+        self.discard()
+        raise reason from error
+
+    async def _next_reply(self) -> Any:
+        while True:
+            reply = self._reader.gets()
+            if reply is _MORE:
+                self._reader.feed(await self._stream.receive(65536))
+            elif type(reply) is not hiredis.PushNotification:
+                return reply
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -347,14 +386,7 @@ class Connection:
     async def _exchange(self, commands: list[Command]) -> list[Any]:
         """Ask before :meth:`run` runs: the handshake."""
         await self._stream.send(b"".join(pack(command) for command in commands))
-        replies: list[Any] = []
-        while len(replies) < len(commands):
-            reply = self._reader.gets()
-            if reply is _MORE:
-                self._reader.feed(await self._stream.receive(65536))
-            elif type(reply) is not hiredis.PushNotification:
-                replies.append(reply)
-        return replies
+        return [await self._next_reply() for _ in commands]
 
 
 def _say(error: BaseException) -> str:

@@ -69,6 +69,8 @@ def ask(queue: Queue, work: Callable[[], Awaitable[T]]) -> T:
 
     try:
         return run(main, "asyncio")
+    except BrokenPipeError:  # nobody reads any more what is printed: click ends without a word
+        raise
     except (AnyQError, RedisError, OSError) as error:
         click.echo(f"anyq: {clean(str(error), 1000)}", err=True)
         leave(CRASHED)

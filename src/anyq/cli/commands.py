@@ -8,6 +8,7 @@ import click
 
 from .dead_letters import dlq
 from .demo import demo
+from .events import events
 from .pausing import pause, resume
 from .status import status
 from .worker import worker
@@ -41,6 +42,7 @@ anyq.add_command(demo)
 anyq.add_command(dlq)
 anyq.add_command(pause)
 anyq.add_command(resume)
+anyq.add_command(events)
 anyq.add_command(status)
 anyq.add_command(worker)
 anyq.add_command(workers)
