@@ -38,7 +38,7 @@ from ._core.middleware import Middleware, checked
 from ._core.runnable import Policy
 from ._redis.client import Client
 from ._redis.tasks import only
-from ._services.branch import Branch, Plan
+from ._services.branch import Branch, Engine, Lines, Plan
 from ._services.channels import Jobs
 from ._services.counts import Counts
 from ._services.duties import Duties, Duty, Service, begin, within
@@ -387,6 +387,14 @@ class Worker:
         """Connect, look whether the server is fit, and say that this worker lives, before it can hold anything."""
         assert self._runners is not None
         assert self._pulse is not None
+        engine = Engine(
+            outages=self._outages,
+            outage_limit=self._outage_limit,
+            crew=self._crew,
+            counts=self._counts,
+            jobs=jobs,
+            runners=self._runners,
+        )
         patience = Patience("starting", self._outages, limit=_START_PATIENCE)
         for queue in self.queues:
             session = await connections.enter_async_context(queue.entered())
@@ -404,21 +412,15 @@ class Worker:
                 queue.locate, [queue.keys.heartbeat(self.name.encode())], self.lease, self._max_block
             )
             self._heartbeats.append(heartbeat)
-            branch = Branch(
-                self._plan(queue),
+            lines = Lines(
                 client=session.client,
                 reading=reading,
                 noting=noting,
                 subscriber=session.subscriber,
-                xackdel=capabilities.xackdel,
                 heartbeat=heartbeat,
-                outages=self._outages,
-                outage_limit=self._outage_limit,
-                crew=self._crew,
-                counts=self._counts,
-                jobs=jobs,
-                runners=self._runners,
+                xackdel=capabilities.xackdel,
             )
+            branch = Branch(self._plan(queue), lines, engine)
             self._branches.append(branch)
             self._pulse.add(branch, heartbeat)
             # In this order: a consumer without a heartbeat would be put out of the group.

@@ -56,6 +56,7 @@ from .retries import RetryRelocator
 from .room import Crew, Room
 from .runners import Runners
 from .scheduler import Scheduler
+from .sleeper import Sleeper
 from .trimmer import Trimmer
 from .watch import Watch
 
@@ -95,135 +96,198 @@ class Plan:
     schedules: Mapping[str, Spec] | None
 
 
+@attrs.frozen(kw_only=True)
+class Lines:
+    """A branch's ways to Redis.
+
+    Attributes:
+        client: What everybody asks by.
+        reading: The reader's own: it waits there for jobs.
+        noting: The events' own: no acknowledgement, and no result, waits behind a batch of them.
+        subscriber: Where it listens.
+        heartbeat: Shows that the worker lives.
+        xackdel: Whether the server has the command that acknowledges and deletes in one.
+    """
+
+    client: Client
+    reading: Client
+    noting: Client
+    subscriber: Subscriber
+    heartbeat: Heartbeat
+    xackdel: bool
+
+
+@attrs.frozen(kw_only=True)
+class Engine:
+    """What all branches of a worker share.
+
+    Attributes:
+        outages: Where trouble with Redis is told.
+        outage_limit: Seconds after which it is too long.
+        crew: The places in which jobs run.
+        counts: The worker's numbers.
+        jobs: What was taken and not begun.
+        runners: Who run it.
+    """
+
+    outages: Outages
+    outage_limit: float | None
+    crew: Crew
+    counts: Counts
+    jobs: Jobs
+    runners: Runners
+
+
 class Branch:
     """The services of one queue, and the order of their end."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        *,
-        client: Client,
-        reading: Client,
-        noting: Client,
-        subscriber: Subscriber,
-        xackdel: bool,
-        heartbeat: Heartbeat,
-        outages: Outages,
-        outage_limit: float | None,
-        crew: Crew,
-        counts: Counts,
-        jobs: Jobs,
-        runners: Runners,
-    ) -> None:
-        queue, keys, consumer = plan.queue, plan.keys, plan.consumer
-        self.queue = queue
-        self._policy = plan.policy
+    def __init__(self, plan: Plan, lines: Lines, engine: Engine) -> None:
+        keys, client, consumer = plan.keys, lines.client, plan.consumer
+        self._plan = plan
+        self._lines = lines
+        self._engine = engine
+        self.queue = plan.queue
         self.client = client
-        self.reading = reading
+        self.reading = lines.reading
+
+        # What services share.
         self.lanes = Lanes(keys)
         self.ledger = Ledger(keys.lanes)
         self.outcomes = Outcomes()
-        self.gate = Gate(self.outcomes, self.ledger, runners)
         self.bulletin = Bulletin(events=plan.events, metrics=plan.metrics is not None)
+        self._clock = ServerClock()
+        self._room = Room(engine.crew, plan.prefetch)
+        self.gate = Gate(self.outcomes, self.ledger, engine.runners)
+
+        # Verbs.
         self._asking = Consuming(client, keys, consumer, self.lanes)
         self._leasing = Leasing(client, keys, consumer, self.lanes)
-        self._promoting = Promoting(client, keys, consumer)
-        settling = Settling(client, keys, consumer, xackdel=xackdel, dead_letters=plan.retention.dead_letters)
-        self._clock = clock = ServerClock()
-        room = Room(crew, plan.prefetch)
+        self._settling = Settling(
+            client, keys, consumer, xackdel=lines.xackdel, dead_letters=plan.retention.dead_letters
+        )
 
-        def patience(service: str) -> Patience:
-            return Patience(f"{service} of {queue!r}", outages, self._asking.ensure_group, outage_limit)
-
-        self._patience = patience
-        journal = Journal(
-            queue=queue, patience=patience("journal"), bulletin=self.bulletin,
+        # Services that others speak to.
+        self._journal = Journal(
+            queue=self.queue, patience=self._patience("journal"), bulletin=self.bulletin,
             noting=Noting(client, keys, consumer, plan.limits.log_lines, plan.limits.log_bytes),
         )  # fmt: skip
-        self.home = Home(
-            queue=queue,
-            source=plan.tasks,
-            fallback=plan.fallback,
-            limits=plan.limits,
-            grace=plan.grace,
-            outcomes=self.outcomes,
-            bulletin=self.bulletin,
-            room=room,
-            ledger=self.ledger,
-            counts=counts,
-            clock=clock,
-            journal=journal,
-        )
-        self._reconciling = Reconciling(
-            queue=queue, consuming=self._asking, settling=settling, ledger=self.ledger
-        )
         self._cancels = Cancels(
-            queue=queue, keys=keys, client=client, subscriber=subscriber, patience=patience("cancels"),
-            ledger=self.ledger, cut=runners.cancel,
+            queue=self.queue, keys=keys, client=client, subscriber=lines.subscriber, patience=self._patience("cancels"),
+            ledger=self.ledger, cut=engine.runners.cancel,
         )  # fmt: skip
-        self.reader = Reader(
-            queue=queue, consuming=Consuming(reading, keys, consumer, self.lanes), client=reading,
-            reconciling=self._reconciling,
-            patience=patience("reader"), ledger=self.ledger, room=room, jobs=jobs, outcomes=self.outcomes,
-            home=self.home, bulletin=self.bulletin, largest=plan.limits.payload, safe=lambda: heartbeat.fresh,
-            gate=self.gate, lanes=self.lanes, cancels=self._cancels,
-        )  # fmt: skip
-        self._lease_keeper = LeaseKeeper(
-            queue=queue, leasing=self._leasing, patience=patience("lease keeper"), ledger=self.ledger,
-            heartbeat=heartbeat, counts=counts, bulletin=self.bulletin, clock=clock,
-            revoke=runners.revoke,
-        )  # fmt: skip
-        self._promoter = Promoter(
-            queue=queue, keys=keys, promoting=self._promoting, subscriber=subscriber, patience=patience("promoter"),
-            bulletin=self.bulletin,
-        )  # fmt: skip
-        self._watch = Watch(
-            queue=queue, keys=keys, consumer=consumer, client=client, subscriber=subscriber,
-            patience=patience("watch"), gate=self.gate, lanes=self.lanes, consuming=self._asking,
-            ledger=self.ledger, room=room, interrupt=lambda: self.reader.interrupt(client),
-        )  # fmt: skip
+        self._reconciling = Reconciling(
+            queue=self.queue, consuming=self._asking, settling=self._settling, ledger=self.ledger
+        )
+        self.home = self._make_home()
+        self.reader = self._make_reader()
+        self._watch = self._make_watch()
+        self._lease_keeper = self._make_lease_keeper()
+        self._sleepers = self._make_sleepers()
+
         # Downstream first: who receives is there before anybody sends.
         self.upkeep: dict[str, Service] = {
             "lease keeper": self._lease_keeper.run,
-            "promoter": self._promoter.run,
             "watch": self._watch.run,
-            "journal": journal.run,
+            "journal": self._journal.run,
             "cancels": self._cancels.run,
+            **{name: sleeper.run for name, sleeper in self._sleepers.items()},
+            **self._make_trimmer(),
         }
-        self._scheduler: Scheduler | None = None
+        self.observers: dict[str, Service] = self._make_observers()
+        self.relocators: dict[str, Service] = self._make_relocators()
+
+    def _patience(self, service: str) -> Patience:
+        engine = self._engine
+        return Patience(
+            f"{service} of {self.queue!r}", engine.outages, self._asking.ensure_group, engine.outage_limit
+        )
+
+    def _make_home(self) -> Home:
+        plan = self._plan
+        return Home(
+            queue=self.queue, source=plan.tasks, fallback=plan.fallback, limits=plan.limits,
+            grace=plan.grace, outcomes=self.outcomes, bulletin=self.bulletin, room=self._room, ledger=self.ledger,
+            counts=self._engine.counts, clock=self._clock, journal=self._journal,
+        )  # fmt: skip
+
+    def _make_reader(self) -> Reader:
+        plan, reading, heartbeat = self._plan, self.reading, self._lines.heartbeat
+        return Reader(
+            queue=self.queue, consuming=Consuming(reading, plan.keys, plan.consumer, self.lanes), client=reading,
+            reconciling=self._reconciling, patience=self._patience("reader"), ledger=self.ledger, room=self._room,
+            jobs=self._engine.jobs, outcomes=self.outcomes, home=self.home, bulletin=self.bulletin,
+            largest=plan.limits.payload, safe=lambda: heartbeat.fresh, gate=self.gate, lanes=self.lanes,
+            cancels=self._cancels,
+        )  # fmt: skip
+
+    def _make_watch(self) -> Watch:
+        plan = self._plan
+        return Watch(
+            queue=self.queue, keys=plan.keys, consumer=plan.consumer, client=self.client,
+            subscriber=self._lines.subscriber, patience=self._patience("watch"), gate=self.gate, lanes=self.lanes,
+            consuming=self._asking, ledger=self.ledger, room=self._room,
+            interrupt=lambda: self.reader.interrupt(self.client),
+        )  # fmt: skip
+
+    def _make_lease_keeper(self) -> LeaseKeeper:
+        return LeaseKeeper(
+            queue=self.queue, leasing=self._leasing, patience=self._patience("lease keeper"), ledger=self.ledger,
+            heartbeat=self._lines.heartbeat, counts=self._engine.counts, bulletin=self.bulletin, clock=self._clock,
+            revoke=self._engine.runners.revoke,
+        )  # fmt: skip
+
+    def _make_sleepers(self) -> dict[str, Sleeper]:
+        plan, keys, subscriber = self._plan, self._plan.keys, self._lines.subscriber
+        sleepers: dict[str, Sleeper] = {
+            "promoter": Promoter(
+                queue=self.queue, keys=keys, promoting=Promoting(self.client, keys, plan.consumer),
+                subscriber=subscriber, patience=self._patience("promoter"), bulletin=self.bulletin,
+            )
+        }  # fmt: skip
         if plan.schedules is not None:
-            self._scheduler = Scheduler(
-                queue=queue, keys=keys, declared=plan.schedules, scheduling=Scheduling(client, keys, consumer),
-                subscriber=subscriber, patience=patience("scheduler"), bulletin=self.bulletin,
+            sleepers["scheduler"] = Scheduler(
+                queue=self.queue, keys=keys, declared=plan.schedules,
+                scheduling=Scheduling(self.client, keys, plan.consumer), subscriber=subscriber,
+                patience=self._patience("scheduler"), bulletin=self.bulletin,
             )  # fmt: skip
-            self.upkeep["scheduler"] = self._scheduler.run
-        if plan.retention.dead_letter_age is not None:
-            self.upkeep["trimmer"] = Trimmer(
-                queue=queue, client=client, keys=keys, patience=patience("trimmer"), age=plan.retention.dead_letter_age,
-            ).run  # fmt: skip
-        # Events have a connection of their own: no acknowledgement, and no result, waits behind a batch of them.
-        self.observers: dict[str, Service] = {
-            "events": Events(
-                queue=queue, client=noting, keys=keys, bulletin=self.bulletin, keep=plan.retention.events
-            ).run
-        }
+        return sleepers
+
+    def _make_trimmer(self) -> dict[str, Service]:
+        age = self._plan.retention.dead_letter_age
+        if age is None:
+            return {}
+        trimmer = Trimmer(
+            queue=self.queue, client=self.client, keys=self._plan.keys, patience=self._patience("trimmer"), age=age
+        )  # fmt: skip
+        return {"trimmer": trimmer.run}
+
+    def _make_observers(self) -> dict[str, Service]:
+        plan, noting = self._plan, self._lines.noting
+        events = Events(
+            queue=self.queue, client=noting, keys=plan.keys, bulletin=self.bulletin, keep=plan.retention.events
+        )  # fmt: skip
+        observers: dict[str, Service] = {"events": events.run}
         if plan.metrics is not None:
-            self.observers["metrics"] = Metrics(sink=plan.metrics, bulletin=self.bulletin).run
+            observers["metrics"] = Metrics(sink=plan.metrics, bulletin=self.bulletin).run
+        return observers
+
+    def _make_relocators(self) -> dict[str, Service]:
+        keys, retention, outcomes = self._plan.keys, self._plan.retention, self.outcomes
         desk = Desk(
-            queue=queue, worker=consumer.decode(), settling=settling, patience=patience, ledger=self.ledger,
-            owned=lambda job: belongings(keys, job.id, job.extras, plan.retention, noted=job.notes is not None),
-            journal=journal,
-            bulletin=self.bulletin, counts=counts, cancels=self._cancels,
+            queue=self.queue, worker=self._plan.consumer.decode(), settling=self._settling, patience=self._patience,
+            ledger=self.ledger, journal=self._journal, bulletin=self.bulletin, counts=self._engine.counts,
+            cancels=self._cancels,
+            owned=lambda job: belongings(keys, job.id, job.extras, retention, noted=job.notes is not None),
         )  # fmt: skip
         relocators: tuple[Relocator[Any], ...] = (
-            AckFlusher(desk, self.outcomes.acks),
-            RetryRelocator(desk, self.outcomes.retries),
-            DeadLetterRelocator(desk, self.outcomes.dead),
-            ReleaseRelocator(desk, self.outcomes.releases),
-            AsideRelocator(desk, self.outcomes.asides, self._watch.wake),
-            CancelRelocator(desk, self.outcomes.cancelled),
+            AckFlusher(desk, outcomes.acks),
+            RetryRelocator(desk, outcomes.retries),
+            DeadLetterRelocator(desk, outcomes.dead),
+            ReleaseRelocator(desk, outcomes.releases),
+            AsideRelocator(desk, outcomes.asides, self._watch.wake),
+            CancelRelocator(desk, outcomes.cancelled),
         )
-        self.relocators: dict[str, Service] = {relocator.service: relocator.run for relocator in relocators}
+        return {relocator.service: relocator.run for relocator in relocators}
 
     def equip(self, around: Sequence[Middleware], given: Sequence[Sequence[Any]]) -> None:
         """Make the queue's tasks ready to run here.
@@ -232,7 +296,7 @@ class Branch:
             around: Middleware around all of them, outermost first.
             given: What lifespans gave, the nearest level first.
         """
-        home, prepare = self.home, Preparing(self._policy, tuple(around), given)
+        home, prepare = self.home, Preparing(self._plan.policy, tuple(around), given)
         home.prepare = prepare.late
         home.tasks.update({name: prepare(task) for name, task in home.source.items()})
         if home.fallback is not None:
@@ -262,9 +326,8 @@ class Branch:
     async def resign(self) -> None:
         """Let somebody else promote and fire on time, at once. Best effort: the locks run out by themselves."""
         try:
-            await self._promoter.resign()
-            if self._scheduler is not None:
-                await self._scheduler.resign()
+            for sleeper in self._sleepers.values():
+                await sleeper.resign()
         except (AnyQError, RedisError):
             return
 
