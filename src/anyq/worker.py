@@ -512,11 +512,28 @@ class Worker:
         self._state = "draining"
         if self._pulse is not None:
             self._pulse.tell()
-        drain_scope = anyio.CancelScope(deadline=anyio.current_time() + self._drain_timeout)
-        self._drain_scope = drain_scope
+        self._drain_scope = scope = anyio.CancelScope(deadline=anyio.current_time() + self._drain_timeout)
         logger.info("%r stops: %d handlers are at work", self, len(self._runners.running))
 
-        # 1. Nothing new is taken, and what was not begun goes back at once: another worker starts it immediately.
+        await self._take_nothing_more(jobs)
+        leave_by = await self._let_handlers_end(duties.runners, scope)
+        # Nobody works with the resources any more. They have what is left of the time in all.
+        lifespans.leave_by(max(scope.deadline, leave_by - _GRACE) + _GRACE)
+        await self._settle(duties, leave_by)
+        await self._say_goodbye(duties, leave_by)
+        await self._tell_the_last(duties, leave_by)
+        await processes.close(leave_by)
+        await lifespans.left()  # resources may use the queues until now
+        self._hurry_sessions(leave_by)
+        if not duties.runners.ended.is_set():
+            logger.error(
+                "these handlers ignore their cancellation, and the worker cannot leave before they end: %s",
+                ", ".join(repr(runner.job) for runner in self._runners.running),
+            )
+
+    async def _take_nothing_more(self, jobs: Jobs) -> None:
+        """Take nothing new, and hand back at once what was not begun: another worker starts it immediately."""
+        assert self._runners is not None
         async with anyio.create_task_group() as readers:
             for branch in self._branches:
                 branch.stop_watching()
@@ -526,21 +543,25 @@ class Worker:
         jobs.send.close()
         self._runners.release_unstarted()
 
-        # 2. Handlers end by themselves, or are cancelled at the deadline; leases are kept meanwhile.
-        with drain_scope:
-            await duties.runners.ended.wait()
-        leave_by = min(anyio.current_time(), drain_scope.deadline) + _GRACE
-        if not duties.runners.ended.is_set():
+    async def _let_handlers_end(self, runners: Duty, scope: anyio.CancelScope) -> float:
+        """Let handlers end by themselves, or cancel them at the deadline; leases are kept meanwhile.
+
+        Returns the time by which the worker is to be gone.
+        """
+        assert self._runners is not None
+        with scope:
+            await runners.ended.wait()
+        leave_by = min(anyio.current_time(), scope.deadline) + _GRACE
+        if not runners.ended.is_set():
             self._runners.cut("shutdown")
-            if not await within(_CLEANUP_GRACE, duties.runners.ended):
+            if not await within(_CLEANUP_GRACE, runners.ended):
                 for job in self._runners.abandon():
                     logger.error("%r: its thread ignores that it was cut; it is abandoned", job)
-                await within(0.2, duties.runners.ended)
+                await within(0.2, runners.ended)
+        return leave_by
 
-        # Nobody works with the resources any more. They have what is left of the time in all.
-        lifespans.leave_by(max(drain_scope.deadline, leave_by - _GRACE) + _GRACE)
-
-        # 3. Outcomes reach Redis: the relocators end because their input ended. The last handler may still end here.
+    async def _settle(self, duties: Duties, leave_by: float) -> None:
+        """Write the outcomes: the relocators end because their input ended. The last handler may still end here."""
         with anyio.CancelScope(deadline=min(anyio.current_time() + _FLUSH_GRACE, leave_by - _FAREWELL_GRACE)):
             await duties.runners.ended.wait()
             for branch in self._branches:
@@ -550,7 +571,8 @@ class Worker:
         for duty in duties.relocators:
             duty.scope.cancel()
 
-        # 4. Nothing may be delivered to us any more, and nothing may be left in our name.
+    async def _say_goodbye(self, duties: Duties, leave_by: float) -> None:
+        """Leave the groups: nothing may be delivered to us any more, and nothing may be left in our name."""
         for branch in self._branches:
             await branch.reading.close()
         with anyio.CancelScope(deadline=leave_by - _FAREWELL_GRACE / 2):
@@ -566,7 +588,8 @@ class Worker:
         for duty in duties.upkeep:
             duty.scope.cancel()
 
-        # 5. Events close last.
+    async def _tell_the_last(self, duties: Duties, leave_by: float) -> None:
+        """Write the last events; nothing happens after them."""
         for branch in self._branches:
             branch.bulletin.end()
         with anyio.CancelScope(deadline=min(anyio.current_time() + _FAREWELL_GRACE, leave_by)):
@@ -575,19 +598,11 @@ class Worker:
         for duty in duties.observers:
             duty.scope.cancel()
 
-        # 6. Processes that nobody needs leave. Resources may use the queues while they are left.
-        await processes.close(leave_by)
-        await lifespans.left()
-
-        # 7. Leaving the queues, one after the other, has what is left of the grace.
+    def _hurry_sessions(self, leave_by: float) -> None:
+        """Share what is left of the grace among the queues, which are left one after the other."""
         for session in self._sessions:
             rest = max(0.0, leave_by - anyio.current_time()) / len(self._sessions)
             session.farewell = min(session.farewell, rest)
-        if not duties.runners.ended.is_set():
-            logger.error(
-                "these handlers ignore their cancellation, and the worker cannot leave before they end: %s",
-                ", ".join(repr(runner.job) for runner in self._runners.running),
-            )
 
     async def _depart(self, branch: Branch) -> bool:
         try:
