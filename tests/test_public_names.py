@@ -17,7 +17,7 @@ PUBLIC = """
     RunOptions TaskOptions JobOptions
     Queue Task AsyncTask PlainTask Call JobHandle Job Progress LogLine Worker Statistics Health serve current_job
     Backoff Limits Retention Middleware CallNext Depends
-    Cron Every Missed Schedule Schedules ScheduleDecorator ScheduleOptions UnknownSchedule
+    Cron Every Missed Schedule Schedules ScheduleDecorator ScheduleOptions PlannedRun UnknownSchedule
     DeadLetters DeadLetter DeadLetterFilter Replayed QueueStats WorkerInfo RunningJob Event Events
     JobStatus Cancellation JobCancelled JobInfo
     AnyQError NotOpen PayloadRefused QueueFull ResultsDisabled

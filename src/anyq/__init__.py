@@ -47,7 +47,7 @@ from .events import Events
 from .handles import JobHandle
 from .options import JobOptions, RunOptions, ScheduleOptions, TaskOptions
 from .queue import Queue
-from .schedules import Schedule, ScheduleDecorator, Schedules
+from .schedules import PlannedRun, Schedule, ScheduleDecorator, Schedules
 from .serve import serve
 from .settings import Backoff, Limits, Retention
 from .tasks import AsyncTask, Call, PlainTask, Task
@@ -86,6 +86,7 @@ __all__ = [
     "NotOpen",
     "PayloadRefused",
     "PlainTask",
+    "PlannedRun",
     "ProcessDied",
     "Progress",
     "Queue",

@@ -5,16 +5,19 @@ Rule: what is asked for is checked here, before anything is sent; all that chang
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+import builtins
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from datetime import datetime
 from functools import partial
+from heapq import merge
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 import attrs
 
 from ._core.job import NO_EXTRAS
 from ._core.keys import DEFAULT_PRIORITY
-from ._core.schedules import Cron, Every, Missed, Spec, resumed
+from ._core.schedules import Cron, Every, Missed, Spec, resumed, upcoming
 from ._core.values import pack, unpack
 from ._services.patience import Patience
 from ._services.planning import write_down
@@ -22,7 +25,7 @@ from ._store.schedules import Known, Scheduling
 from .errors import PayloadRefused, UnknownSchedule
 from .handles import JobHandle
 from .options import Options, RunOptions, ScheduleOptions, schedule_of
-from .settings import from_milliseconds
+from .settings import at_least, from_milliseconds
 from .settings import name as checked_name
 from .tasks import AsyncTask, PlainTask, Task
 
@@ -88,6 +91,22 @@ class Schedule:
     declared: bool
     options: RunOptions
     priority: int = DEFAULT_PRIORITY
+
+
+@attrs.frozen(kw_only=True)
+class PlannedRun:
+    """A run that a schedule will start.
+
+    Attributes:
+        at: When it is planned; a moment that has passed if it is late, or was missed and is made up. By its jitter, its
+            job may wait a little longer.
+        schedule: The schedule's name.
+        task: The task's name.
+    """
+
+    at: datetime
+    schedule: str
+    task: str
 
 
 class Schedules:
@@ -204,6 +223,48 @@ class Schedules:
 
         found = await self._ask(work)
         return [found[name] for name in sorted(found)]
+
+    async def upcoming(self, *names: str, count: int = 5) -> builtins.list[PlannedRun]:
+        """Tell what will be started next, as schedules stand now, by the server's clock.
+
+        Args:
+            *names: The schedules; left out, all of the queue.
+            count: How many runs at most, of all of them together.
+
+        Returns:
+            The runs, in the order of time. Schedules that are paused or have ended start none.
+
+        Raises:
+            UnknownSchedule: There is none of such a name.
+            RedisUnavailable: Redis was away for longer than the queue's ``outage_timeout``.
+            NotOpen: The queue is not open here.
+
+        Safe to cancel: nothing is changed.
+
+        Example:
+            >>> for run in await queue.schedules.upcoming(count=3):
+            ...     print(run.at, run.schedule)
+        """
+        at_least("count", count, 1)
+        for name in names:
+            checked_name("the schedule's name", name)
+
+        async def work(scheduling: Scheduling, patience: Patience) -> builtins.list[PlannedRun]:
+            found: dict[str, Known] = {}
+            now_ms, known = 0, builtins.list[Known]()
+            if names:
+                now_ms, known = await patience(lambda: scheduling.read(names))
+                found = {one.name: one for one in known}
+                for name in names:
+                    self._existing(name, found.get(name))
+            else:
+                async for page in scheduling.pages():
+                    now_ms, known = await patience(lambda: scheduling.read(page))  # noqa: B023
+                    found |= {one.name: one for one in known}
+            plans = [_plan(one, now_ms) for one in found.values()]
+            return builtins.list(islice(merge(*plans, key=lambda run: (run.at, run.schedule)), count))
+
+        return await self._ask(work)
 
     async def remove(self, name: str) -> bool:
         """Remove a schedule; jobs that it made stay. Tell whether there was one.
@@ -382,8 +443,15 @@ def _schedule(known: Known | None) -> Schedule | None:
     )
 
 
+def _plan(known: Known, now_ms: int) -> Iterator[PlannedRun]:
+    spec = known.spec
+    if spec is not None and known.place == "active":
+        for moment in upcoming(spec, known.planned_ms, now_ms, known.fired):
+            yield PlannedRun(at=from_milliseconds(moment), schedule=spec.name, task=spec.task)
+
+
 def _moment(value: int | None) -> datetime | None:
     return None if value is None else from_milliseconds(value)
 
 
-__all__ = ["Schedule", "ScheduleDecorator", "Schedules"]
+__all__ = ["PlannedRun", "Schedule", "ScheduleDecorator", "Schedules"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 import attrs
@@ -15,7 +16,18 @@ from hypothesis import strategies as st
 from anyq import Backoff, Cron, Every, Missed
 from anyq._core.codec import decode as decode_envelope
 from anyq._core.job import Extras, Override
-from anyq._core.schedules import Firing, Spec, decode, encode, first, judge, milliseconds, resumed, token
+from anyq._core.schedules import (
+    Firing,
+    Spec,
+    decode,
+    encode,
+    first,
+    judge,
+    milliseconds,
+    resumed,
+    token,
+    upcoming,
+)
 from anyq._core.values import Undecodable
 
 BODY = bytes.fromhex("81a16b01")  # {"k": 1}
@@ -171,6 +183,34 @@ DUE: dict[str, tuple[Spec, int, int, Firing]] = {  # spec, now, fired, what is t
         Firing((P + 80_000, P + 140_000), P + 200_000),
     ),
 }
+
+
+UPCOMING: dict[str, tuple[Spec, int, int, list[int]]] = {  # spec, now, fired, what is started
+    "on time": (spec(), P - 1, 0, [P, P + 1000, P + 2000, P + 3000]),
+    "the latest of what was missed": (spec(), LATE, 0, [P + 5000, P + 6000, P + 7000, P + 8000]),
+    "each that was missed": (spec(missed=Missed.all(10)), P + 1500, 0, [P, P + 1000, P + 2000, P + 3000]),
+    "none that was missed": (
+        spec(Every(60), missed=Missed.skip(grace=5)),
+        P + 9000,
+        0,
+        [P + 60_000, P + 120_000, P + 180_000, P + 240_000],
+    ),
+    "the limit": (spec(limit=3), P - 1, 1, [P, P + 1000]),
+    "the limit, among what was missed": (spec(missed=Missed.all(10), limit=3), LATE, 1, [P, P + 1000]),
+    "beyond the limit": (spec(limit=3), P - 1, 3, []),
+    "the end": (spec(end_ms=P + 1500), P - 1, 0, [P, P + 1000]),
+    "cron": (
+        spec(Cron("46 * * * *")),
+        P - 1,
+        0,
+        [P, P - 40_000 + 3_600_000, P - 40_000 + 7_200_000, P - 40_000 + 10_800_000],
+    ),
+}
+
+
+@pytest.mark.parametrize(("one", "now", "fired", "times"), UPCOMING.values(), ids=UPCOMING.keys())
+def test_what_is_started_next(one: Spec, now: int, fired: int, times: list[int]) -> None:
+    assert list(islice(upcoming(one, P, now, fired), 4)) == times
 
 
 @pytest.mark.parametrize(("one", "now", "fired", "firing"), DUE.values(), ids=DUE.keys())

@@ -535,6 +535,24 @@ async def test_run_now_makes_a_job_and_changes_no_plan(opened: Queue, notes: Not
     assert await opened.schedules.get("s") == made
 
 
+async def test_what_is_started_next_is_told_in_order_for_all_or_for_some(opened: Queue) -> None:
+    schedules, start = opened.schedules, datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+    await schedules.upsert("often", "tick", Every(60), start=start)
+    await schedules.upsert("rarely", "tock", Every(90), start=start + timedelta(seconds=30), limit=1)
+    await schedules.upsert("paused", "tick", Every(1))
+    await schedules.pause("paused")
+    runs = await schedules.upcoming(count=4)
+    assert [((run.at - start).total_seconds(), run.schedule, run.task) for run in runs] == [
+        (0, "often", "tick"), (30, "rarely", "tock"), (60, "often", "tick"), (120, "often", "tick"),
+    ]  # fmt: skip
+    assert [run.schedule for run in await schedules.upcoming("rarely", "paused")] == ["rarely"]
+    assert [schedule.fired for schedule in await schedules.list()] == [0, 0, 0], "to look starts nothing"
+    with pytest.raises(UnknownSchedule, match="nobody"):
+        await schedules.upcoming("rarely", "nobody")
+    with pytest.raises(ValueError, match="count must be >= 1"):
+        await schedules.upcoming(count=0)
+
+
 async def test_what_is_removed_is_gone(opened: Queue) -> None:
     await opened.schedules.upsert("s", "tick", Every(60))
     await opened.schedules.pause("s")

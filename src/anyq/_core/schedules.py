@@ -6,7 +6,7 @@ after a pause. All of them are handed the server's clock; times are epoch millis
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from hashlib import sha1
 from typing import Any, Final, Literal, cast
@@ -279,6 +279,26 @@ def judge(spec: Spec, planned_ms: int, now_ms: int, fired: int, most: int = MOST
     return Firing(tuple(times), _within(spec, following))
 
 
+def upcoming(spec: Spec, planned_ms: int, now_ms: int, fired: int) -> Iterator[int]:
+    """Give the times at which runs are started from now on, in order: planned ones, and missed ones that are made up.
+
+    Args:
+        spec: The schedule, which is active.
+        planned_ms: Its planned time.
+        now_ms: The server's clock.
+        fired: How many runs it has made.
+    """
+    planned: int | None = planned_ms
+    while planned is not None and (spec.limit is None or fired < spec.limit):
+        if planned <= now_ms:
+            firing = judge(spec, planned, now_ms, fired)
+        else:
+            firing = Firing((planned,), _within(spec, _after(spec.when, planned, planned)))
+        yield from firing.times
+        fired += len(firing.times)
+        planned = firing.next_ms
+
+
 def _due(spec: Spec, planned: int, now: int) -> list[int]:
     """The planned times that are to be run now, oldest first."""
     when, missed = spec.when, spec.missed
@@ -455,5 +475,5 @@ def milliseconds(setting: str, value: Duration) -> int:
 
 __all__ = [
     "MOST", "MOST_MISSED", "ONCE", "Cron", "Every", "Firing", "Missed", "Spec",
-    "decode", "encode", "first", "judge", "milliseconds", "resumed", "token",
+    "decode", "encode", "first", "judge", "milliseconds", "resumed", "token", "upcoming",
 ]  # fmt: skip

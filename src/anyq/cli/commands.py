@@ -10,6 +10,7 @@ from .dead_letters import dlq
 from .demo import demo
 from .events import events
 from .pausing import pause, resume
+from .schedules import schedules
 from .status import status
 from .worker import worker
 from .workers import workers
@@ -43,6 +44,7 @@ anyq.add_command(dlq)
 anyq.add_command(pause)
 anyq.add_command(resume)
 anyq.add_command(events)
+anyq.add_command(schedules)
 anyq.add_command(status)
 anyq.add_command(worker)
 anyq.add_command(workers)
