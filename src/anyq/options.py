@@ -249,6 +249,18 @@ class Options:
             extras=NO_EXTRAS if extras == NO_EXTRAS else extras,
         )
 
+    @property
+    def plain(self) -> bool:
+        """Whether the job is ready at once, has no priority and needs no check."""
+        return (
+            self.delay_ms is None
+            and self.due_ms is None
+            and not self.tracked
+            and self.id is None
+            and self.unique is None
+            and self.extras.priority == DEFAULT_PRIORITY
+        )
+
     def within(self, seconds: float) -> Options:
         """Give the same for a job that is not to be started later than in so many seconds, from its enqueuing."""
         return attrs.evolve(self, expires=min(seconds, math.inf if self.expires is None else self.expires))

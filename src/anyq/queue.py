@@ -10,7 +10,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
@@ -18,7 +18,7 @@ import attrs
 from redis.credentials import CredentialProvider
 
 from ._core.codec import encode
-from ._core.ids import IdMaker
+from ._core.ids import ID_LENGTH, IdMaker
 from ._core.job import Job
 from ._core.middleware import Middleware, checked
 from ._core.runnable import Policy, Runnable
@@ -45,11 +45,15 @@ L = TypeVar("L", bound=Lifespan)
 DEFAULT_URL = "redis://localhost:6379/0"
 
 
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
 class _Ids(threading.local):
     """Makes ids; a maker counts without a lock, so each thread has one."""
 
     def __init__(self) -> None:
-        self.make = IdMaker(lambda: time.time_ns() // 1_000_000, random.SystemRandom().getrandbits)
+        self.make = IdMaker(_now, random.SystemRandom().getrandbits)
 
 
 _ids = _Ids()
@@ -365,7 +369,7 @@ class Queue(Operating):
     async def enqueue_many(
         self, name: str, payloads: Iterable[Any], **options: Unpack[JobOptions]
     ) -> list[JobHandle[Any]]:
-        """Enqueue many jobs by the task's name, a thousand in one round trip.
+        """Enqueue many jobs by the task's name; Redis is at work on the first while the next are being encoded.
 
         Args:
             name: The task's name.
@@ -376,7 +380,7 @@ class Queue(Operating):
             ValueError: The options name an ``id``, which belongs to one job.
             Exception: As `Task.enqueue_many` does.
 
-        Safe to cancel: what was sent before stays, in whole batches of a thousand.
+        Safe to cancel: what was sent before stays.
 
         Example:
             >>> await queue.enqueue_many("welcome", [{"to": "ada@example.com"}, {"to": "alan@example.com"}])
@@ -442,29 +446,55 @@ class Queue(Operating):
             options = attrs.evolve(options, extras=attrs.evolve(options.extras, deadline_ms=latest))
         if options.unique is not None or options.id is not None:
             return [await self._add_claiming(name, payloads[0], options, keeps=keeps)]
-        now = time.time_ns() // 1_000_000
-        limit, depth = self.limits.payload, self.limits.depth
-        override, extras, delay, due = options.override, options.extras, options.delay_ms, options.due_ms
-        what = f"{name or 'the job'}: payload"
-        new_id = _ids.make
-        jobs: list[Addition] = []
+        bodies = self._encoded(name, payloads, options)
         handles: list[JobHandle[Any]] = []
-        for payload in payloads:
-            job_id = new_id()
-            envelope = encode(job_id, pack(payload, what=what, depth=depth), now, 0, override, extras)
-            if len(envelope) > limit:
-                raise _too_large(name, len(envelope), limit)
-            job = Addition(name, envelope, None, delay, due, extras.priority)
-            if options.tracked:
-                job.job_id, job.tracked = job_id, True
-                job.after, job.runs_anyway = extras.after, options.runs_anyway
-            jobs.append(job)
-            handles.append(JobHandle(self, job_id, name, keeps=keeps))
+        envelopes = self._envelopes(name, bodies, options, handles, keeps=keeps)
+        if len(bodies) > 1 and options.plain and self.max_length is None:
+            await self.session.publisher.stream(name, envelopes)
+            return handles
+        delay, due, priority = options.delay_ms, options.due_ms, options.extras.priority
+        jobs = [Addition(name, envelope, None, delay, due, priority) for envelope in envelopes]
+        if options.tracked:
+            for job, handle in zip(jobs, handles, strict=True):
+                job.job_id, job.tracked = handle.id, True
+                job.after, job.runs_anyway = options.extras.after, options.runs_anyway
         if jobs:
             for answer in await self._send(jobs, wait=options.wait):
                 if isinstance(answer, Obstacle):
                     raise _cannot_wait(answer)
         return handles
+
+    def _encoded(self, name: str, payloads: Sequence[Any], options: Options) -> list[bytes]:
+        """Encode payloads; all of them, before anything is sent: one that cannot travel holds up the others.
+
+        Raises:
+            PayloadRefused: MessagePack cannot carry one, or its job would be too large.
+        """
+        limit, depth, what = self.limits.payload, self.limits.depth, f"{name or 'the job'}: payload"
+        bodies = [pack(payload, what=what, depth=depth) for payload in payloads]
+        around = len(encode("-" * ID_LENGTH, b"", _now(), 0, options.override, options.extras))
+        for body in bodies:
+            # MessagePack writes the length of bytes in 1, 2 or 4 more.
+            size = around + len(body) + (0 if len(body) < 1 << 8 else 1 if len(body) < 1 << 16 else 3)
+            if size > limit:
+                raise _too_large(name, size, limit)
+        return bodies
+
+    def _envelopes(
+        self,
+        name: str,
+        bodies: Sequence[bytes],
+        options: Options,
+        handles: list[JobHandle[Any]],
+        *,
+        keeps: bool | None,
+    ) -> Iterator[bytes]:
+        """Make jobs one after the other, and their handles."""
+        new_id, now, override, extras = _ids.make, _now(), options.override, options.extras
+        for body in bodies:
+            job_id = new_id()
+            handles.append(JobHandle(self, job_id, name, keeps=keeps))
+            yield encode(job_id, body, now, 0, override, extras)
 
     def _ready_to_wait(self, options: Options) -> Options:
         """Look whether jobs can wait for others here, and write down for whom."""
@@ -484,7 +514,7 @@ class Queue(Operating):
         self, name: str, payload: Any, options: Options, *, keeps: bool | None
     ) -> JobHandle[Any]:
         """Add one job that takes a chosen id or a unique key, unless that is taken."""
-        now = time.time_ns() // 1_000_000
+        now = _now()
         body = pack(payload, what=f"{name or 'the job'}: payload", depth=self.limits.depth)
         claim = "" if options.id is None else _ids.make()
         extras = attrs.evolve(options.extras, claim=claim) if claim else options.extras

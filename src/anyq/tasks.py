@@ -122,7 +122,7 @@ class Task(Generic[P, R]):
     async def enqueue_many(
         self, calls: Iterable[Call[R] | tuple[Any, ...] | Mapping[str, Any]]
     ) -> list[JobHandle[R]]:
-        """Enqueue many calls, a thousand in one round trip.
+        """Enqueue many calls; Redis is at work on the first while the next are being encoded.
 
         Args:
             calls: For each job the arguments: what `bind` gave (type-checked), a tuple of positional arguments, or a
@@ -134,7 +134,7 @@ class Task(Generic[P, R]):
         Raises:
             ValueError: The options name an ``id``, which belongs to one job.
             Exception: As `enqueue` does. Arguments are checked before anything is sent. An outage in the middle leaves
-                whole batches of a thousand added.
+                the first of them added.
 
         Example:
             >>> await welcome.enqueue_many([("ada@example.com",), {"to": "alan@example.com", "name": "Alan"}])

@@ -18,6 +18,7 @@ import pytest
 from tests.support.servers import SECONDS
 
 from anyq import Backoff, Queue, Worker
+from anyq._core.codec import decode
 
 T = TypeVar("T")
 
@@ -120,6 +121,11 @@ async def dead_letter(queue: Queue) -> Mapping[str, bytes]:
     """The only one."""
     [letter] = await dead_letters(queue)
     return letter
+
+
+async def payloads(queue: Queue) -> list[Any]:
+    """What lies in the stream, decoded."""
+    return [msgpack.unpackb(decode(row["d"])[1]) for row in await rows(queue, queue.keys.stream)]
 
 
 async def length(queue: Queue) -> int:

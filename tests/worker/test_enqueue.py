@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -10,7 +11,7 @@ import anyio
 import msgpack
 import pytest
 from tests.support.servers import Server
-from tests.worker.conftest import Notes, drained, length, rows, working
+from tests.worker.conftest import Notes, drained, length, payloads, rows, working
 
 from anyq import Backoff, Limits, NotOpen, PayloadRefused, Queue, QueueFull, Retention, Task, current_job
 from anyq._core.codec import decode
@@ -28,11 +29,6 @@ def note(queue: Queue, notes: Notes[Any]) -> Task[..., Any]:
         notes.add((a, b))
 
     return note
-
-
-async def payloads(queue: Queue) -> list[Any]:
-    """What lies in the stream, decoded."""
-    return [msgpack.unpackb(decode(row["d"])[1]) for row in await rows(queue, queue.keys.stream)]
 
 
 # -- one --------------------------------------------------------------------------------------------------------------
@@ -439,6 +435,18 @@ async def test_a_job_that_is_too_large_is_refused_with_its_size_and_the_limit(re
         ):
             await queue.enqueue("note", {"a": "x" * 1000})
         await queue.enqueue("note", {"a": "x" * 900})
+
+
+@pytest.mark.parametrize("size", [200, 1000, 70_000])
+async def test_the_limit_is_met_to_the_byte(redis_url: str, size: int) -> None:
+    async with Queue("work", redis_url) as queue:
+        await queue.enqueue("note", {"a": "x" * size})
+        [entry] = await rows(queue, queue.keys.stream)
+    for limit in (len(entry["d"]), len(entry["d"]) - 1):
+        tight = Queue("tight", redis_url, limits=Limits(payload=limit))
+        async with tight:
+            with pytest.raises(PayloadRefused) if limit < len(entry["d"]) else nullcontext():
+                await tight.enqueue_many("note", [{"a": "x" * size}] * 2)
 
 
 async def test_the_limit_is_a_mebibyte_unless_the_queue_says_otherwise(queue: Queue) -> None:

@@ -10,7 +10,7 @@ import anyio
 import pytest
 from tests.support.proxy import FaultProxy, fault_proxy
 from tests.support.servers import SECONDS, Server
-from tests.worker.conftest import drained, envelope, length
+from tests.worker.conftest import drained, envelope, length, payloads
 
 from anyq import ConnectionLost, JobHandle, Queue, RedisUnavailable
 
@@ -127,6 +127,34 @@ async def test_a_server_that_forgot_its_scripts_is_told_again(queue: Queue, serv
         await queue.enqueue("work", **how)
     server.command("SCRIPT", "FLUSH")
     assert (await drained(queue)).statistics().done == 3
+
+
+async def test_many_jobs_stay_in_their_order_when_replies_are_lost(proxy: FaultProxy, queue: Queue) -> None:
+    await lose_replies(proxy, lambda: queue.enqueue_many("work", [{"number": n} for n in range(2500)]))
+    assert [payload.get("number") for payload in await payloads(queue)] == [None, *range(2500)]
+
+
+async def test_many_jobs_stay_in_their_order_when_the_server_forgot_its_scripts(
+    queue: Queue, server: Server
+) -> None:
+    server.command("SCRIPT", "FLUSH")
+    await queue.enqueue_many("work", [{"number": n} for n in range(2500)])
+    assert [payload.get("number") for payload in await payloads(queue)] == [None, *range(2500)]
+
+
+async def test_many_jobs_of_which_the_caller_was_cancelled_are_there_once_or_not_at_all(
+    proxy: FaultProxy, queue: Queue
+) -> None:
+    proxy.drop("down")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(queue.enqueue_many, "work", [{"number": n} for n in range(2500)])
+        await proxy.until(lambda proxy: proxy.down.dropped > 0)
+        tasks.cancel_scope.cancel()
+    proxy.reset()
+    proxy.heal()
+    await queue.enqueue("work", {"number": -1})
+    numbers = [payload.get("number") for payload in await payloads(queue)]
+    assert numbers == [None, *range(len(numbers) - 2), -1]
 
 
 async def test_a_replay_whose_replies_are_lost_doubles_no_job_and_counts_right(

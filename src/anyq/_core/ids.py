@@ -12,6 +12,9 @@ from collections.abc import Callable
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]  # ten bits at a time
 
+#: Characters of an id.
+ID_LENGTH = 26
+
 _LOW_BITS = 30
 _LOW_MASK = (1 << _LOW_BITS) - 1
 
@@ -22,7 +25,7 @@ def _encode(value: int, pairs: int) -> str:
 
 def made_at(job_id: str) -> int | None:
     """Read from an id the epoch millisecond when it was made, or give ``None``: it is no ULID."""
-    if len(job_id) != 26 or not set(job_id) <= set(_ALPHABET) or job_id[0] > "7":
+    if len(job_id) != ID_LENGTH or not set(job_id) <= set(_ALPHABET) or job_id[0] > "7":
         return None
     milliseconds = 0
     for letter in job_id[:10]:

@@ -223,6 +223,33 @@ class Client(AsyncCoreCommands):
             return await self.call(b"EVAL", script.body, len(keys), *keys, *args, timeout=timeout)
         return reply
 
+    def begin(self, script: Script, keys: Sequence[Argument], args: Sequence[Argument]) -> Waiter | None:
+        """Send a script's call and do not wait: for who has more to do meanwhile, and then asks `ended`.
+
+        Returns:
+            Its place in line; ``None`` when nothing was sent, since there is no connection now.
+        """
+        connection = self._connection
+        if connection is None:
+            return None
+        waiter = Waiter(anyio.current_time() + self._patience)
+        try:
+            connection.put(pack((b"EVALSHA", script.sha, len(keys), *keys, *args)), waiter)
+        except ConnectionLost:
+            return None
+        return waiter
+
+    async def ended(self, waiter: Waiter) -> Any:
+        """Wait for what `begin` sent, and give its reply as it came, an error reply too.
+
+        Raises:
+            ConnectionLost, ReplyTimeout: As `call` does.
+        """
+        await waiter.done.wait()
+        if waiter.error is not None:
+            raise waiter.error
+        return waiter.reply
+
     async def run_many(
         self,
         script: Script,

@@ -30,6 +30,9 @@ from .stream import SocketStream, dial
 
 OnPush = Callable[[Any], None]
 
+#: Bytes from which a command leaves at once.
+_LARGE = 8192
+
 _MORE = object()
 """hiredis has no complete reply yet."""
 
@@ -161,7 +164,9 @@ class Connection:
         if self.closed is not None:
             raise ConnectionLost(str(self.closed), sent=False) from self.closed
         waiting = self._waiting
-        idle = self._direct and not waiting and not self._outgoing and not self._writing
+        # What is large enough gains nothing by waiting for company, and the server could be at work on it.
+        idle = self._direct and not self._outgoing and not self._writing
+        idle = idle and (not waiting or len(packed) >= _LARGE)
         waiting.append(waiter)
         if waiter.deadline < self._watch_until:
             self._watch_from(waiter.deadline)

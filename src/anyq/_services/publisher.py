@@ -8,11 +8,14 @@ adds nothing.
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import anyio
+import attrs
 
+from .._redis.connection import Waiter
 from .._store.publish import Addition, Answer, Full, Publishing
 from ..errors import ConnectionLost, QueueFull
 from .patience import Patience
@@ -22,6 +25,10 @@ T = TypeVar("T")
 #: Jobs in one script, and their bytes: a bounded time in which the server serves nobody else.
 _LARGEST_BATCH = 1000
 _LARGEST_BYTES = 4 * 1024 * 1024
+
+#: Jobs in one part of many, and parts on their way at the same time: enough to keep both sides at work.
+_PART = 200
+_UNDER_WAY = 4
 
 #: Pauses of a caller that waits for room, in seconds.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.25
@@ -49,6 +56,21 @@ class _Ticket:
         self.sent = anyio.Event()
         self.answer: Answer = True
         self.error: Exception | None = _closed()
+
+
+@attrs.frozen
+class _Part:
+    """Jobs that are on their way, one batch.
+
+    Attributes:
+        number: The batch's.
+        envelopes: The jobs.
+        waiter: Where its reply comes; ``None`` if it was not sent.
+    """
+
+    number: int
+    envelopes: Sequence[bytes]
+    waiter: Waiter | None
 
 
 class Publisher:
@@ -97,19 +119,76 @@ class Publisher:
             raise ticket.error
         return [ticket.answer]
 
+    async def stream(self, name: str, envelopes: Iterable[bytes]) -> None:
+        """Add plain jobs of one task while they are being made: the server works on one part while the next is encoded.
+
+        In their order, unless the connection breaks in the middle. For queues without a ``max_length``.
+
+        Raises:
+            RedisUnavailable: Redis was away for longer than the patience; whole parts may have been added.
+        """
+        under_way: deque[_Part] = deque()
+        try:
+            for some in _parts(envelopes):
+                under_way.append(self._begin(name, some))
+                if len(under_way) == _UNDER_WAY and not await self._ended(under_way):
+                    # Not added, as far as we know: again, and in order, before more of them.
+                    await self._resend(name, under_way)
+            while under_way:
+                if not await self._ended(under_way):
+                    await self._resend(name, under_way)
+        finally:
+            for part in under_way:
+                self._answer(part.number)
+
+    def _begin(self, name: str, envelopes: Sequence[bytes]) -> _Part:
+        number = self._number()
+        waiter = self._publishing.begin(number, next(iter(self._unanswered)), name, envelopes)
+        return _Part(number, envelopes, waiter)
+
+    async def _ended(self, under_way: deque[_Part]) -> bool:
+        """Wait for the first of them, and tell whether it was added; then it is none of them any more."""
+        part = under_way[0]
+        if not await self._publishing.ended(part.waiter):
+            return False
+        self._answer(under_way.popleft().number)
+        return True
+
+    async def _resend(self, name: str, under_way: deque[_Part]) -> None:
+        while under_way:
+            part = under_way[0]
+            if not await self._publishing.ended(part.waiter):
+                jobs = [Addition(name, envelope) for envelope in part.envelopes]
+
+                async def send() -> None:
+                    lowest = next(iter(self._unanswered))
+                    await self._publishing.publish(part.number, lowest, jobs, 0)  # noqa: B023
+
+                await self._patience(send)
+            self._answer(under_way.popleft().number)
+
     async def once(self, verb: Callable[[int, int], Awaitable[T]]) -> T:
         """Send a change of one job until it is answered, under a number of its own and the lowest not yet answered.
 
         Raises:
             RedisUnavailable: Redis was away for longer than the patience.
         """
-        self._batch = number = self._batch + 1
-        self._unanswered[number] = None
+        number = self._number()
         try:
             return await self._patience(lambda: verb(number, next(iter(self._unanswered))))
         finally:
-            del self._unanswered[number]
-            self._answered.set()
+            self._answer(number)
+
+    def _number(self) -> int:
+        """Number a batch; it is unanswered from now on."""
+        self._batch = number = self._batch + 1
+        self._unanswered[number] = None
+        return number
+
+    def _answer(self, number: int) -> None:
+        """A batch is answered, or nobody wants to know any more."""
+        del self._unanswered[number]
+        self._answered.set()
 
     async def run(self) -> None:
         """Send what gathers, until cancelled."""
@@ -157,8 +236,7 @@ class Publisher:
 
     async def _deliver(self, jobs: Sequence[Addition], *, wait: bool) -> list[Answer]:
         """Send one batch until it is answered."""
-        self._batch = number = self._batch + 1
-        self._unanswered[number] = None
+        number = self._number()
         plain, waiting = all(job.plain for job in jobs), bool(jobs[0].after)
         pause = _FIRST_PAUSE
 
@@ -183,8 +261,7 @@ class Publisher:
                 await anyio.sleep(random.uniform(pause / 2, pause))
                 pause = min(pause * 2, _LONGEST_PAUSE)
         finally:
-            del self._unanswered[number]
-            self._answered.set()
+            self._answer(number)
 
     def _batches(self, jobs: Sequence[Addition]) -> Iterator[Sequence[Addition]]:
         # A batch that fills the whole queue would wait until it is empty, and starve beside other producers.
@@ -198,6 +275,23 @@ class Publisher:
                 start, size = index, len(job.envelope)
         if start < len(jobs):
             yield jobs[start:]
+
+
+def _parts(envelopes: Iterable[bytes]) -> Iterator[Sequence[bytes]]:
+    """Split what is made one after the other into parts of bounded numbers and bytes."""
+    part: list[bytes] = []
+    size = 0
+    for envelope in envelopes:
+        if part and size + len(envelope) > _LARGEST_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(envelope)
+        size += len(envelope)
+        if len(part) == _PART:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
 
 
 def _by_priority(tickets: Sequence[_Ticket]) -> Iterable[Sequence[_Ticket]]:

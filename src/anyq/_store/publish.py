@@ -9,6 +9,8 @@ import attrs
 from .._core.codec import delayed_member, envelope_id, lane_byte
 from .._core.keys import DEFAULT_PRIORITY, Keys
 from .._redis.client import Client
+from .._redis.connection import Waiter
+from ..errors import RedisUnavailable
 from . import scripts
 
 #: Seconds for which the server remembers which batches of a producer took effect: far longer than anybody resends.
@@ -143,6 +145,20 @@ class Publishing:
         keys = (self._keys.stream, self._sent, *(self._counted if max_length else ()))
         if await self._client.run(scripts.PUBLISH, keys, args) != 1:
             raise Full
+
+    def begin(self, batch: int, lowest: int, name: str, envelopes: Sequence[bytes]) -> Waiter | None:
+        """Send plain jobs of one task as a batch, without waiting; ``None`` if nothing could be sent."""
+        args: list[bytes | str | int] = [batch, lowest, 0, _REMEMBERED]
+        for envelope in envelopes:
+            args += name, envelope
+        return self._client.begin(scripts.PUBLISH, (self._keys.stream, self._sent), args)
+
+    async def ended(self, waiter: Waiter | None) -> bool:
+        """Wait for what `begin` sent, and tell whether it was added for sure."""
+        try:
+            return waiter is not None and await self._client.ended(waiter) == 1
+        except RedisUnavailable:
+            return False
 
     async def schedule(
         self, batch: int, lowest: int, jobs: Sequence[Addition], max_length: int
