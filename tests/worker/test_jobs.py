@@ -251,7 +251,7 @@ async def test_a_job_that_was_given_up_is_found_though_nobody_asked_to_keep_that
             info = await handle.info(payload=True)
             assert (info.id, info.state, info.task) == (handle.id, "failed", "die")
             assert (info.reason, info.message) == ("unrecoverable", "no way")
-        assert info.payload == {"name": "d"}
+        assert (await kept.info(payload=True)).payload == {"name": "d"}
         await queue.dead_letters.delete_all()
         info = await kept.info()
         assert (info.state, info.reason, info.message) == ("failed", "unrecoverable", "no way")
