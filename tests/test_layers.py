@@ -30,6 +30,7 @@ LAYERS = [
         "dead_letters",
         "jobs",
         "tasks",
+        "aggregates",
         "handles",
         "schedules",
         "queue",

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
 
 import attrs
 
 from .._core import notices
 from .._core.codec import delayed_member, recode
-from .._core.job import ERROR_LIMIT
 from .._core.outcome import Cancelled, Retry
 from .._store.settle import CANCELLED
 from ..metrics.sink import RetryScheduled
 from .cancelled import end_cancelled
 from .clock import wall_ms
 from .relocator import Relocator
-
-#: Bytes that a job has left below the limit when it carries along what its last run failed with: that must not make it
-#: too large.
-_ROOM: Final = 4096
 
 
 class RetryRelocator(Relocator[Retry]):
@@ -61,20 +55,12 @@ class RetryRelocator(Relocator[Retry]):
 
 
 def _member(retry: Retry) -> bytes:
-    job, error = retry.job, retry.error
-    extras, limit = job.extras, job.home.limits.payload
-    changed: dict[str, Any] = {}
+    job = retry.job
+    extras = job.extras
     if retry.parked is not None:
-        changed["parked"] = retry.parked
-    elif extras.parked:  # somebody knew its task
-        changed["parked"] = 0.0
+        extras = attrs.evolve(extras, parked=retry.parked)
     if job.notes is not None:
-        changed["noted"] = True
+        extras = attrs.evolve(extras, noted=True)
     if job.lost:
-        changed["lost"] = job.lost
-    if error is not None and len(job.body) + _ROOM <= limit:
-        kept = error.type[: ERROR_LIMIT // 2]
-        changed["error"] = kept, error.message[: ERROR_LIMIT - len(kept)]
-    if changed:
-        extras = attrs.evolve(extras, **changed)
-    return delayed_member(job.name, recode(job, retry.failed, extras), extras.priority)
+        extras = attrs.evolve(extras, lost=job.lost)
+    return delayed_member(job.name, recode(job, retry.failed, extras), job.extras.priority)

@@ -32,12 +32,10 @@ class Delayed:
     Attributes:
         member: How it lies in the delayed set, or among those that wait.
         waits: Whether it waits for other jobs.
-        due_ms: The millisecond when it is due, if it waits for that.
     """
 
     member: bytes
     waits: bool = False
-    due_ms: float | None = attrs.field(default=None, eq=False)
 
     @property
     def name(self) -> bytes:
@@ -80,11 +78,9 @@ class Ended:
 
     Attributes:
         how: ``done``, ``failed``, ``cancelled`` (while it waited) or ``stopped`` (cancelled while a worker had it).
-        failure: What is kept of that, encoded, if it is not done.
     """
 
     how: str
-    failure: bytes = attrs.field(default=b"", eq=False, repr=False)
 
 
 @attrs.frozen
@@ -141,15 +137,15 @@ class Controlling:
             keys.delayed, keys.delayed_member(job_id), keys.result(job_id), keys.failure(job_id), keys.cancels,
             keys.waiting,
         )  # fmt: skip
-        member, due, result, failure, asked, waiting = await self._client.run(
+        member, _due, result, failure, asked, waiting = await self._client.run(
             scripts.WHERE, places, (job_id,)
         )
         if member:
-            return Delayed(member, due_ms=float(due)), bool(asked)
+            return Delayed(member), bool(asked)
         if waiting:
             return Delayed(waiting, waits=True), bool(asked)
         if failure:
-            return Ended(_how(failure), failure), bool(asked)
+            return Ended(_how(failure)), bool(asked)
         return (Ended("done") if result else None), bool(asked)
 
     async def seek(self, job_id: str, lane: bytes, first: bytes, last: bytes) -> Lying | Reached:
@@ -175,11 +171,11 @@ class Controlling:
 
     async def scan(self, job_id: str, cursor: bytes) -> Delayed | bytes | None:
         """Search a stretch of the delayed jobs; give the job, or where to go on, or ``None`` at the end."""
-        following, member, due = await self._client.run(
+        following, member, _due = await self._client.run(
             scripts.SCAN, (self._keys.delayed,), (cursor, packed_id(job_id), _STRETCH // 4)
         )
         if member:
-            return Delayed(member, due_ms=float(due))
+            return Delayed(member)
         return None if following == b"0" else cast("bytes", following)
 
     # -- changing -------------------------------------------------------------------------------------------------
