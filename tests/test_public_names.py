@@ -16,10 +16,9 @@ DOCS = Path(__file__).parent.parent / "docs"
 PUBLIC = """
     RunOptions TaskOptions JobOptions
     Queue Task AsyncTask PlainTask Call JobHandle Job Progress LogLine Worker Statistics Health serve current_job
-    AggregateTask AggregateDecorator
     Backoff Limits Retention Middleware CallNext Depends
     Cron Every Missed Schedule Schedules ScheduleDecorator ScheduleOptions PlannedRun UnknownSchedule
-    DeadLetters DeadLetter DeadLetterFilter Replayed QueueStats WorkerInfo RunningJob Event Events
+    DeadLetters DeadLetter DeadLetterFilter Replayed QueueStats Rates Minute WorkerInfo RunningJob Event Events
     JobStatus Cancellation JobCancelled JobInfo
     AnyQError NotOpen PayloadRefused QueueFull ResultsDisabled
     JobFailed ProcessDied Unrecoverable RetryLater

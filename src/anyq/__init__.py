@@ -22,7 +22,6 @@ from ._core.middleware import CallNext, Middleware
 from ._core.notes import LogLine, Progress
 from ._core.schedules import Cron, Every, Missed
 from ._core.status import Cancellation, JobStatus
-from .aggregates import AggregateDecorator, AggregateTask
 from .context import current_job
 from .dead_letters import DeadLetterFilter, DeadLetters, Replayed
 from .errors import (
@@ -52,12 +51,10 @@ from .schedules import PlannedRun, Schedule, ScheduleDecorator, Schedules
 from .serve import serve
 from .settings import Backoff, Limits, Retention
 from .tasks import AsyncTask, Call, PlainTask, Task
-from .vitals import Health, QueueStats, RunningJob, Statistics, WorkerInfo
+from .vitals import Health, Minute, QueueStats, Rates, RunningJob, Statistics, WorkerInfo
 from .worker import Worker
 
 __all__ = [
-    "AggregateDecorator",
-    "AggregateTask",
     "AnyQError",
     "AsyncTask",
     "Backoff",
@@ -85,6 +82,7 @@ __all__ = [
     "Limits",
     "LogLine",
     "Middleware",
+    "Minute",
     "Missed",
     "NotOpen",
     "PayloadRefused",
@@ -95,6 +93,7 @@ __all__ = [
     "Queue",
     "QueueFull",
     "QueueStats",
+    "Rates",
     "RedisUnavailable",
     "Replayed",
     "ReplyTimeout",

@@ -5,25 +5,25 @@ It needs no tasks and no worker: what is asked is read from Redis, and what is d
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from datetime import datetime
 from typing import Any
 
-import anyio
-
+from . import _numbers
 from ._core.jobs import JobInfo
 from ._place import Place
-from ._services.draining import until_empty
 from ._services.patience import Patience
 from ._services.pausing import Pausing
-from ._store import inspect
 from ._store.workers import workers
 from .events import Events
 from .handles import JobHandle
 from .jobs import Jobs
-from .settings import Duration, from_milliseconds, moment, name, optional_seconds
+from .settings import at_least, moment, name
 from .tasks import Task
-from .vitals import QueueStats, WorkerInfo
+from .vitals import Minute, QueueStats, WorkerInfo
+
+#: Minutes: more than two months, and still a list that fits anywhere.
+_LONGEST_HISTORY = 100_000
 
 
 class Operating(Place):
@@ -194,7 +194,7 @@ class Operating(Place):
         )
 
     async def stats(self) -> QueueStats:
-        """Tell what the queue holds and how long it has waited, in constant time however many jobs there are.
+        """Tell what the queue holds, how long it has waited, and what was ever counted, in constant time.
 
         Raises:
             RedisUnavailable: Redis was away for longer than ``outage_timeout``.
@@ -210,69 +210,36 @@ class Operating(Place):
             session = self.session
             with session.until_left():
                 patience = session.patience.of(f"the statistics of {self.name!r}")
-                depths = await patience(lambda: inspect.depths(session.client, self.keys))  # noqa: B023
-                ages = await patience(lambda: inspect.ages(session.client, self.keys))  # noqa: B023
-                return QueueStats(
-                    ready=max(0, depths.ready - depths.held),
-                    running=depths.held,
-                    delayed=depths.delayed,
-                    due=depths.due,
-                    aside=depths.aside,
-                    dead=depths.dead_letters,
-                    trimmed=ages.trimmed,
-                    oldest=ages.oldest,
-                    next_due=ages.next_due,
-                    paused=depths.paused,
-                    paused_until=_end(depths.paused_until),
-                    paused_tasks={task: _end(until) for task, until in sorted(depths.paused_tasks.items())},
-                )
+                return await _numbers.stats(session.client, self.keys, patience)
 
-    async def drain(
-        self,
-        timeout: Duration | None = None,
-        progress: Callable[[int, int], object] | None = None,
-        *,
-        delayed: bool = False,
-    ) -> QueueStats:
-        """Wait until the queue is empty, whoever works on it: nothing ready, due, running, or on its way back.
+    async def history(self, minutes: int = 60) -> list[Minute]:
+        """Tell what happened in each of the last minutes, by the clock of the server.
 
         Args:
-            timeout: Seconds to wait; ``None`` waits for as long as it takes.
-            progress: Called again and again with how many jobs are gone of those that it has seen, and how many those
-                are.
-            delayed: Wait for jobs too whose time has not come: delays, retries, those whose name no worker knows yet.
+            minutes: How many, up to 100,000.
 
         Returns:
-            What the queue holds then: `QueueStats` tells what was not waited for. Those are delayed jobs, dead letters,
-            and whatever is paused: of a paused queue only what is in workers' hands is waited for.
+            As many minutes, the newest last: the one that has only begun. Nothing happened in those of which nothing is
+            kept: ``Retention(history=)`` says for how long it is.
 
         Raises:
-            TimeoutError: It is not empty by then; the message says what is left.
+            ValueError, TypeError: That is no such number.
             RedisUnavailable: Redis was away for longer than ``outage_timeout``.
 
-        Nothing is stopped: who goes on enqueuing keeps it waiting, and without a worker it waits for ever. It looks
-        again and again, at most every 5 ms, and 4 times a second when it takes longer. Safe to cancel.
+        It costs what is kept of these minutes, however many jobs there are. Safe to cancel: nothing is changed.
 
         Example:
-            >>> stats = await queue.drain(timeout=60)
-            >>> print(f"empty, but for {stats.delayed} delayed jobs")
+            >>> for minute in await queue.history(5):
+            ...     print(
+            ...         f"{minute.start:%H:%M} {minute.added} in, {minute.done} done, {minute.failed} failed"
+            ...     )
         """
-        limit = optional_seconds("timeout", timeout)
-        found: QueueStats | None = None
-
-        async def look() -> QueueStats:
-            nonlocal found
-            found = await self.stats()
-            return found
-
-        with anyio.move_on_after(limit):
-            return await until_empty(look, delayed=delayed, progress=progress)
-        what = (
-            ""
-            if found is None
-            else f": {found.ready} ready, {found.running} running, {found.delayed} delayed"
-        )
-        raise TimeoutError(f"queue {self.name!r} is not empty after {limit:g} s{what}")
+        at_least("minutes", minutes, 1, _LONGEST_HISTORY)
+        while True:  # whoever opened the queue may leave it: go on with the next one
+            session = self.session
+            with session.until_left():
+                patience = session.patience.of(f"the history of {self.name!r}")
+                return await _numbers.history(session.client, self.keys, patience, minutes)
 
     async def workers(self) -> list[WorkerInfo]:
         """List who works on this queue: where, what each runs and since when, which tasks it knows, how it is.
@@ -296,10 +263,6 @@ class Operating(Place):
             with session.until_left():
                 patience = session.patience.of(f"the workers of {self.name!r}")
                 return await patience(lambda: workers(session.client, self.keys))  # noqa: B023
-
-
-def _end(until_ms: int) -> datetime | None:
-    return from_milliseconds(until_ms) if until_ms else None
 
 
 def _task_or_none(task: object) -> str | None:

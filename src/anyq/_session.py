@@ -26,12 +26,11 @@ from ._redis.subscriber import Subscriber
 from ._redis.tasks import BlockTasks
 from ._services.clock import ServerClock
 from ._services.controller import Controller
-from ._services.gatherer import Gatherer
+from ._services.inquiry import Inquiry
 from ._services.patience import Outages, Patience
 from ._services.publisher import Publisher
 from ._store.clock import server_ms
 from ._store.control import Controlling
-from ._store.gather import gather
 from ._store.publish import Publishing
 from .errors import AnyQError
 from .settings import Retention
@@ -58,8 +57,8 @@ class Session:
         client: The connection that everybody shares.
         subscriber: Hears what is published.
         publisher: Adds jobs.
-        gatherer: Puts items into groups.
         controller: Finds and changes single jobs.
+        inquiry: Tells all that is known of one.
         outages: Where trouble is told.
         patience: Meets outages for as long as producing does.
         farewell: Seconds that leaving may take to tidy up on the server.
@@ -71,8 +70,8 @@ class Session:
     client: Client
     subscriber: Subscriber
     publisher: Publisher
-    gatherer: Gatherer
     controller: Controller
+    inquiry: Inquiry
     outages: Outages
     patience: Patience
     farewell: float = 1.0
@@ -83,9 +82,7 @@ class Session:
 
     async def server_ms(self) -> float:
         """Give the server's time of day."""
-        if not self.clock.fresh(_CLOCK_TRUSTED):
-            await self.patience(lambda: self.clock.ask(partial(server_ms, self.client)))
-        return self.clock.ms()
+        return await _time(self.clock, self.client, self.patience)
 
     @contextmanager
     def until_left(self) -> Generator[None]:
@@ -107,6 +104,12 @@ class Session:
             scope.cancel()
         for guest in tuple(self._guests):
             guest.hang_up(self)
+
+
+async def _time(clock: ServerClock, client: Client, patience: Patience) -> float:
+    if not clock.fresh(_CLOCK_TRUSTED):
+        await patience(lambda: clock.ask(partial(server_ms, client)))
+    return clock.ms()
 
 
 @asynccontextmanager
@@ -140,31 +143,40 @@ async def open_session(
         BlockTasks() as tasks,
     ):
         producer = os.urandom(9).hex().encode()
-        publishing = Publishing(client, keys, producer)
+        publishing = Publishing(client, keys, producer, retention.history_minutes)
         patience = Patience("producing", outages, limit=outage_timeout)
         publisher = Publisher(queue=queue, publishing=publishing, patience=patience, max_length=max_length)
         tasks.start_soon(publisher.run, name=f"publisher of {queue}")
+        asking = Patience("asking about a job", outages, limit=outage_timeout)
         controller = Controller(
             keys=keys,
             controlling=Controlling(client, keys, producer, retention),
             publisher=publisher,
-            patience=Patience("asking about a job", outages, limit=outage_timeout),
+            patience=asking,
             subscriber=subscriber,
         )
-        gatherer = Gatherer(
-            send=partial(gather, client, keys, producer, max_length=max_length),
-            publisher=publisher,
-            start=lambda: tasks.start_soon(gatherer.run, name=f"gatherer of {queue}"),
-        )
+        clock = ServerClock()
+        inquiry = Inquiry(
+            keys=keys, client=client, controller=controller, patience=asking,
+            server_ms=partial(_time, clock, client, asking),
+        )  # fmt: skip
         session = Session(
-            address, client, subscriber, publisher, gatherer, controller, outages, patience, locate=moving
+            address,
+            client,
+            subscriber,
+            publisher,
+            controller,
+            inquiry,
+            outages,
+            patience,
+            clock=clock,
+            locate=moving,
         )
         try:
             yield session
         finally:
             if publisher.used:
                 with anyio.move_on_after(session.farewell, shield=True):
-                    await gatherer.finish()
                     await publisher.finish()
                     try:
                         # Bytes of a lost connection may still come: then the memory stays, and runs out by itself.

@@ -505,7 +505,7 @@ class _Batches:
         self._number = 0
 
     def _mending(self, client: Client) -> Mending:
-        return Mending(client, self._queue.keys, self._token)
+        return Mending(client, self._queue.keys, self._token, self._queue.retention.history_minutes)
 
     async def replay(self, batch: Sequence[Revived]) -> Sequence[int | bytes]:
         """Replay letters, when there is room for them."""

@@ -104,9 +104,7 @@ class EmbeddedServer:
         self._socket: Path | None = None
 
     def __repr__(self) -> str:
-        state = (
-            f"running, pid {self._process.pid}" if self._process and self._process.running else "not running"
-        )
+        state = f"running, pid {self._process.pid}" if self._process and self.running else "not running"
         return f"<EmbeddedServer in {self._path or 'memory'}: {state}>"
 
     @property
@@ -131,6 +129,11 @@ class EmbeddedServer:
                 "the embedded server was not started: use it inside 'with EmbeddedServer() as server:'"
             )
         return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the server was started and is still there."""
+        return self._process is not None and self._process.running
 
     def start(self) -> Self:
         """Start the server; returns when it answers. Started again after its end, it has the data of its directory."""

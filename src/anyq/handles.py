@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 import anyio
 import msgpack
 
+from ._core.jobs import JobInfo
 from ._core.keys import Keys
 from ._core.notes import LogLine, Progress, unpack_line, unpack_progress
 from ._core.status import Cancellation, JobStatus
@@ -26,6 +27,7 @@ from .settings import Duration, moment, optional_seconds, seconds
 
 if TYPE_CHECKING:
     from ._services.controller import Controller
+    from ._services.inquiry import Inquiry
     from ._session import Session
     from .queue import Queue
 
@@ -176,6 +178,29 @@ class JobHandle(Generic[R_co]):
         """
         return await self._control(lambda controller: controller.status(self.id))
 
+    async def info(self, *, payload: bool = False) -> JobInfo:
+        """Tell all that is known of the job: where it is, which run this is, what it waits for, how far it is.
+
+        Args:
+            payload: Decode its arguments, which are secret otherwise.
+
+        Returns:
+            What was found at this moment; with the state ``JobStatus.UNKNOWN``, and nothing else, if there is nothing
+            under its id. A job that was given up is found among the dead letters, also if nobody asked to keep that.
+
+        Raises:
+            RedisUnavailable: Redis was away for longer than the queue's ``outage_timeout``.
+            NotOpen: The queue is not open here.
+
+        It looks for the job as `status` does, and for one that is not there also through the dead letters, a thousand
+        at a time. Safe to cancel: it only looks.
+
+        Example:
+            >>> info = await handle.info()
+            >>> print(info.state, info.attempt, info.due_at, info.error, info.message)
+        """
+        return await self._inquire(lambda inquiry: inquiry.info(self.id, payload=payload))
+
     async def cancel(self, *, wait: bool = False, timeout: Duration | None = None) -> Cancellation:
         """Cancel the job, wherever it is: delayed, queued, or running on any worker.
 
@@ -263,6 +288,12 @@ class JobHandle(Generic[R_co]):
             session = self._queue.session
             with session.until_left():
                 return await what(session.controller)
+
+    async def _inquire(self, what: Callable[[Inquiry], Awaitable[T]]) -> T:
+        while True:  # whoever opened the queue may leave it: go on with the next one
+            session = self._queue.session
+            with session.until_left():
+                return await what(session.inquiry)
 
     def __repr__(self) -> str:
         return f"<JobHandle {self.id} of {self.name!r}{'' if self.new else ', taken before'}>"

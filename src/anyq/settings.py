@@ -219,6 +219,10 @@ def _logs(value: Duration) -> float:
     return seconds("logs", value)
 
 
+def _history(value: Duration) -> float:
+    return seconds("history", value)
+
+
 def _age(value: Duration | None) -> float | None:
     return optional_seconds("dead_letter_age", value)
 
@@ -237,6 +241,8 @@ class Retention:
         dead_letter_age: Seconds for which a dead letter is kept; ``None`` (the default) for any time. A worker looks
             every minute, and what is too old is trimmed, logged and counted.
         events: How many entries the events stream keeps.
+        history: Seconds for which it is kept how much happened in each minute; of minutes in which something happened
+            the last that many are kept, and at least ten. A week, which is at most some 700 kB in Redis.
     """
 
     ids: float = attrs.field(default=0.0, converter=_ids)
@@ -245,6 +251,12 @@ class Retention:
     dead_letters: int = attrs.field(default=100_000, validator=lambda _, a, v: _positive(a, v))
     dead_letter_age: float | None = attrs.field(default=None, converter=_age)
     events: int = attrs.field(default=100_000, validator=lambda _, a, v: _positive(a, v))
+    history: float = attrs.field(default=7 * 24 * 3600.0, converter=_history)
+
+    @property
+    def history_minutes(self) -> int:
+        """The same in whole minutes."""
+        return max(10, math.ceil(self.history / 60))
 
 
 def _positive(attribute: attrs.Attribute[int], value: object) -> None:

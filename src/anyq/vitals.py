@@ -74,8 +74,53 @@ class Health:
 
 
 @attrs.frozen(kw_only=True)
+class Rates:
+    """How fast a queue was lately, per second.
+
+    Attributes:
+        added: Jobs that came: enqueued, made by schedules, or replayed.
+        ended: Jobs that left: done, given up or cancelled.
+        failed: Runs that failed.
+    """
+
+    added: float
+    ended: float
+    failed: float
+
+
+@attrs.frozen(kw_only=True)
+class Minute:
+    """What happened in a queue in one minute.
+
+    Attributes:
+        start: When it began, by the server's clock.
+        added: Jobs that were enqueued, or made by schedules.
+        replayed: Dead letters that were made jobs again.
+        done: Jobs that were done.
+        failed: Runs that failed: those whose job came back, and those that were its last.
+        retried: The first of these.
+        given_up: Jobs that became dead letters.
+        cancelled: Jobs that ended because somebody cancelled them.
+        lost: Deliveries that were lost with their workers.
+    """
+
+    start: datetime
+    added: int
+    replayed: int
+    done: int
+    failed: int
+    retried: int
+    given_up: int
+    cancelled: int
+    lost: int
+
+
+@attrs.frozen(kw_only=True)
 class QueueStats:
-    """What a queue holds, and how long it has waited.
+    """What a queue holds, how long it has waited, and what was ever counted.
+
+    What happens is counted in Redis by the step that does it: for all programs together, and nothing twice. On a queue
+    that is shared with other programs than AnyQ's, these count nothing.
 
     Attributes:
         ready: Jobs that wait for a worker.
@@ -90,6 +135,18 @@ class QueueStats:
         paused: Whether the whole queue is paused.
         paused_until: When that pause ends by itself; ``None`` if it does not.
         paused_tasks: The tasks that are paused by themselves, each with the moment when that ends by itself.
+        waiting: Jobs that wait for others to end.
+        added: Jobs that were ever added: enqueued, or made by schedules. One that was replayed is not added again, nor
+            is one that takes the place of another (``debounce``).
+        replayed: Dead letters that were made jobs again.
+        done: Jobs that were done.
+        failed: Runs that failed: those whose job came back, and those that were its last.
+        retried: The first of these. `RetryLater` is no failure.
+        given_up: Jobs that became dead letters, whatever became of these.
+        cancelled: Jobs that ended because somebody cancelled them.
+        lost: Deliveries that were lost with their workers.
+        last_minute: How fast it was in the last minute.
+        last_five_minutes: How fast it was in the last five.
     """
 
     ready: int
@@ -102,5 +159,16 @@ class QueueStats:
     oldest: float | None
     next_due: float | None
     paused: bool
+    waiting: int
+    added: int
+    replayed: int
+    done: int
+    failed: int
+    retried: int
+    given_up: int
+    cancelled: int
+    lost: int
+    last_minute: Rates
+    last_five_minutes: Rates
     paused_until: datetime | None = None
     paused_tasks: Mapping[str, datetime | None] = attrs.field(factory=dict[str, datetime | None])

@@ -22,13 +22,19 @@ def test_status_counts_jobs_in_a_pipe_on_a_terminal_and_for_programs(server: Ser
         [found] = json.loads(program.output)["queues"]
         assert program.exit_code() == 0
     assert found.pop("oldest") >= 0
+    for minutes in "last_minute", "last_five_minutes":
+        rates = found.pop(minutes)
+        assert rates.pop("added") > 0
+        assert rates == {"ended": 0, "failed": 0}
     assert found == {
         "queue": "cli", "ready": 2, "running": 0, "delayed": 0, "due": 0, "aside": 0, "dead": 0, "trimmed": 0,
         "next_due": None, "paused": False, "paused_until": None, "paused_tasks": {},
+        "waiting": 0, "added": 2, "replayed": 0, "done": 0, "failed": 0, "retried": 0, "given_up": 0, "cancelled": 0,
+        "lost": 0,
     }  # fmt: skip
 
     code, said = on_a_terminal("status", "-q", "cli", url=redis_url)
     assert code == 0
     assert "ready" in said
     assert "cli" in said
-    assert server.command("DBSIZE") == 1, "to look changes nothing"
+    assert server.command("DBSIZE") == 3, "to look changes nothing"

@@ -279,6 +279,13 @@ def test_options_that_a_newer_anyq_wrote_are_carried_along() -> None:
     assert again[5] == extras
 
 
+def test_what_the_last_run_failed_with_travels_along_and_nothing_else_does_in_its_place() -> None:
+    extras = Extras(error=("ValueError", "no way"))
+    assert decode(encode(ID, PAYLOAD, CREATED, 1, extras=extras))[5] == extras
+    for strange in (1, [], ["x"], ["x", 1], ["x", "y", "z"], ["x", "y" * 1000], {"x": "y"}):
+        assert decode(PLAIN + msgpack.packb({"e": strange}))[5].error is None
+
+
 def test_parking_is_written_over_the_jobs_other_options() -> None:
     job = job_of(encode(ID, PAYLOAD, CREATED, extras=Extras(timeout=2.0, deadline_ms=CREATED + 1)))
     again = decode(recode(job, 0, attrs.evolve(job.extras, parked=3.5)))

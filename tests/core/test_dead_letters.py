@@ -97,13 +97,14 @@ def test_hostile_fields_are_cut_and_made_text() -> None:
 
 def test_a_revived_job_is_the_same_but_for_its_used_runs() -> None:
     override = Override(7, Backoff.exponential(1, maximum=9))
-    extras = Extras(timeout=4.0, result_ttl=5.0, parked=6.0, lost=2, claim="c", unique="u", others={"z": 1})
+    extras = Extras(timeout=4.0, result_ttl=5.0, parked=6.0, lost=2, claim="c", unique="u", others={"z": 1},
+                    error=("ValueError", "no way"))  # fmt: skip
     found = revive(letter(encode("j", ARGUMENTS, 1000, 3, override, extras), n="welcome"), LIMIT)
     assert isinstance(found, Revived)
     job_id, body, created, failed, kept, behind = decode(found.envelope)
     assert (job_id, body, created, failed, found.name) == ("j", ARGUMENTS, 1000, 0, b"welcome")
     assert kept == override
-    assert (behind.parked, behind.lost) == (0.0, 0)
+    assert (behind.parked, behind.lost, behind.error) == (0.0, 0, None)
     assert (behind.timeout, behind.result_ttl, behind.claim, behind.unique) == (4.0, 5.0, "c", "u")
     assert behind.others == {"z": 1}
 

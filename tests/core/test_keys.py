@@ -75,6 +75,8 @@ def test_all_keys_of_a_queue_share_one_hash_tag(queue: str) -> None:
         keys.track("j"),
         keys.waiting,
         keys.children,
+        keys.counts,
+        keys.history,
         keys.progress("j"),
         keys.log("j"),
         keys.sent(b"p"),

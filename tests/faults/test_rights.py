@@ -24,7 +24,7 @@ EVERYBODY = "+hello +ping +client|setinfo +client|setname +client|id +command|in
 
 PRODUCER = (
     f"{EVERYBODY} +eval +evalsha +xadd +xlen +zadd +zscore +zmscore +zrange +zrem +zremrangebyscore +expire "
-    "+get +set +del +time +publish +mget +exists +hget +hgetall +lrange +subscribe +unsubscribe"
+    "+get +set +del +time +publish +mget +exists +hget +hgetall +hset +hincrby +lrange +subscribe +unsubscribe"
 )
 
 #: What who pauses needs besides: workers too, to look.
@@ -42,7 +42,8 @@ WORKER = (
 #: What who looks at a queue and mends its dead letters needs.
 OPERATOR = (
     f"{EVERYBODY} +eval +evalsha +xlen +xrange +xrevrange +xadd +xdel +get +set +del +time "
-    "+xpending +xread +xinfo|groups +xinfo|consumers +xinfo|stream +mget +zcard +zcount +zrange +zrem +hgetall"
+    "+xpending +xread +xinfo|groups +xinfo|consumers +xinfo|stream +mget +zcard +zcount +zrange +zrem "
+    "+hget +hgetall +hlen +hset +hincrby"
 )
 
 #: What a producer needs who asks how jobs are, cancels them, or lets them wait for another time.
@@ -175,6 +176,7 @@ async def test_the_documented_rights_are_enough_to_mend_dead_letters(guarded: Se
         assert (await queue.dead_letters.replay_all(limit=1)).count == 1
         assert await queue.dead_letters.delete("1-2") == 1
         assert (await queue.stats()).ready == 1
+        assert (await queue.history(1))[0].replayed == 1
         assert await queue.workers() == []
         guarded.command("XGROUP", "CREATE", queue.keys.stream, "default", "0")
         guarded.command("XGROUP", "CREATECONSUMER", queue.keys.stream, "default", "anyq-1")

@@ -134,19 +134,14 @@ MUTATIONS = {
         "redis.call('ZADD', KEYS[1], ARGV[4], name)",
         "redis.call('XLEN', KEYS[4])",
     ),
-    "a group's items are not counted": ("gather", "redis.call('SETRANGE', index, list, four(count))", ""),
-    "items are put in as often as they are sent": ("gather", "remember(sent, batch, ARGV[2], ARGV[4])", ""),
-    "an answer to items is forgotten": (
-        "gather",
-        "redis.call('ZADD', sent, batch, table",
-        "local _ = tostring(table",
+    "what is acknowledged twice is counted twice": (
+        "ack",
+        "if found[at] == 1 then done",
+        "if true then done",
     ),
-    "a group is there as it was, too": (
-        "gather",
-        "if member then redis.call('ZREM', KEYS[1], member) end",
-        "",
-    ),
-    "a group that is full stays delayed": ("gather", "        redis.call('ZREM', KEYS[1], full)\n", ""),
+    "a duplicate is counted": ("schedule", "if answer == 1 then added", "if true then added"),
+    "a retry without a failure is counted": ("retry", "if ARGV[i + 4] == '1' then", "if true then"),
+    "what is lost is not counted": ("take_over", "tally('lost', lost)", ""),
     "a definition is written over another": ("put_schedule", "if known ~= ARGV[2] then", "if false then"),
 }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 
 import pytest
-from tests.support.gathering import group, rule
 from tests.support.hands import Hands, Table, addition, claiming, member
 from tests.support.servers import HOST, Server, free_port
 
@@ -16,11 +15,10 @@ from anyq._core.keys import CHASQUI, Keys
 from anyq._core.schedules import Every, Firing, Spec
 from anyq._redis.client import Client
 from anyq._redis.scripts import Script
-from anyq._store import cancels, dead_letters, events, inspect, jobs, pauses, scripts
+from anyq._store import cancels, dead_letters, events, inspect, jobs, pauses, scripts, totals
 from anyq._store.belongings import Belonging, belongings
 from anyq._store.control import Batch, Delayed, Lying
 from anyq._store.dead_letters import Mending, Range
-from anyq._store.gather import Gathered, gather
 from anyq._store.notes import Note, Noting
 from anyq._store.publish import Obstacle
 from anyq._store.schedules import Run
@@ -116,6 +114,7 @@ async def do_everything(client: Client, keys: Keys) -> None:
     assert (await pauses.look(client, keys, hands.name)).aside == {"task": 1}
     await inspect.depths(client, keys)
     await inspect.ages(client, keys)
+    await totals.read(client, keys, 60)
     for held in (True, False):
         await jobs.in_lane(client, keys.stream, jobs.Asked(9), "", held=held)
     assert (await jobs.set_aside(client, keys.aside("task"), jobs.Asked(9), "")).jobs
@@ -125,35 +124,10 @@ async def do_everything(client: Client, keys: Keys) -> None:
     assert await pauses.resume(client, keys, "task")
     assert await pauses.readmit(client, keys, "task") == 1
 
-    await use_groups(client, keys)
     await mend(client, keys)
     assert await hands.leasing.depart()
     await hands.promoting.resign()
     await producer.forget()
-
-
-async def use_groups(client: Client, keys: Keys) -> None:
-    """Begin a group, join it, find another one than expected, let some go, into a new lane and when full."""
-    long = {"delay_ms": 60_000, "maximum_ms": 60_000}
-    usual, tight = rule(**long), rule(limit=60, **long)
-    high = rule(priority=5 if keys.shared else 8, **long)
-    batches = [
-        group("g", 1, gathering=usual), group("h", 2, expected="g", gathering=usual), group("h", 2, gathering=usual),
-        group("h", *range(4), gathering=high), group("i", "x" * 40, expected="g", gathering=tight),
-        group("j", 1, gathering=usual), group("k", *range(3), expected="j", gathering=usual),
-    ]  # fmt: skip
-    answers: list[Gathered] = []
-    for number, batch in enumerate(batches, 1):
-        answers += await gather(client, keys, b"g", number, number, [batch], 100)
-    assert [answer.job_id for answer in answers] == [
-        "g",
-        "g",
-        "g",
-        "g" if keys.shared else "h",
-        "i",
-        "j",
-        "j",
-    ]
 
 
 async def use_schedules(hands: Hands) -> None:

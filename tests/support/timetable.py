@@ -118,6 +118,7 @@ class Timetable:
                 assert time not in self._came, f"{time} came twice"
                 self._came.add(time)
                 self._walk.added.add(run.job_id)
+                self._walk.happened["added"] += 1
             after = (await scheduling.read([known.name]))[1][0]
             assert after.fired == known.fired + len(decision.runs)
             assert after.place == ("active" if decision.firing.next_ms else "ended")

@@ -18,7 +18,6 @@ import attrs
 import pytest
 from redis.exceptions import ResponseError
 from tests.support.cancelling import Cancelling
-from tests.support.gathering import Gatherings
 from tests.support.hands import Entry, Hands, Table, addition, claiming, member
 from tests.support.timetable import Timetable
 
@@ -106,9 +105,9 @@ class Walk:
             str, tuple[set[str], bool]
         ] = {}  # those who wait: for whom, and whether they fail with them
         self.counts: Counter[str] = Counter()
+        self.happened: Counter[str] = Counter()  # what the queue is to have counted
         self.timetable = Timetable(self)
         self.cancelling = Cancelling(self)
-        self.gathering = Gatherings(self)
         self._xackdel = xackdel
         self._names = 0
         self._ids = 0
@@ -133,8 +132,6 @@ class Walk:
             (5, self.add_delayed),
             (4, self.add_to_a_lane),
             (4, self.send_again),
-            (6, self.gathering.add),
-            (2, self.gathering.send_again),
             (16, self.read),
             (2, self.lose_a_read),
             (8, self.ack),
@@ -175,7 +172,7 @@ class Walk:
         each_once = self.random.sample(names, len(names))
         for step in range(1, steps + 1):
             move = each_once.pop() if each_once else self.random.choices(names, weights)[0]
-            self.counts[move.__qualname__] += 1
+            self.counts[move.__name__] += 1
             await move()
             if step % look_every == 0:
                 await self.look()
@@ -188,14 +185,12 @@ class Walk:
         for lane in self.lanes:
             for entry, fields in await self.table.entries(lane):
                 stored[decode(fields[b"d"])[0]] += 1
-                self.gathering.look(fields[b"d"])
                 entries.add((lane, entry))
         for _, fields in await self.table.entries(self.keys.aside("task")):
             stored[decode(fields[b"d"])[0]] += 1
         for one in await self.table.delayed():
             job_id = decode(split_member(one)[1])[0]
             stored[job_id] += 1
-            self.gathering.look(split_member(one)[1])
             assert await self.client.call("GET", self.keys.delayed_member(job_id)) == one
         waiting = await self.client.call("HGETALL", self.keys.waiting)
         pairs = (
@@ -233,8 +228,20 @@ class Walk:
             assert mine, f"{key!r} is held by nobody known: {value!r}"
             assert not self.ended[mine[0]], f"{key!r} outlived {mine[0]}"
         await self.cancelling.look()
+        await self._look_at_the_counts(sum(stored.values()))
         for lane, entry, _, _ in await self.table.pending():
             assert (lane, entry) in entries, f"{entry!r} is pending, and there is no such entry"
+
+    async def _look_at_the_counts(self, stored: int) -> None:
+        """The queue has counted what happened; and what came in has ended, or is there."""
+        flat = await self.client.call("HGETALL", self.keys.counts)
+        pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
+        counted = {what.decode(): int(number) for what, number in pairs}
+        counted.pop("minute", None)
+        assert counted == {what: number for what, number in self.happened.items() if number}
+        came = self.happened["added"] + self.happened["replayed"]
+        went = self.happened["done"] + self.happened["dead"] + self.happened["cancelled"]
+        assert came == went + stored
 
     async def finish(self) -> None:
         """Everybody dies; one worker takes all over and does what is left. Nothing may remain."""
@@ -423,6 +430,7 @@ class Walk:
                 assert job_id in waiting, f"{job_id} was replaced, and is nowhere"
                 self.used[job_id] = 0
         else:
+            self.happened["added"] += 1
             assert said is True
             assert not lives, f"{job_id} is told to be new"
             assert holder not in waiting, (
@@ -508,7 +516,6 @@ class Walk:
         for entry in await self.random.choice([consumer.hands.take, consumer.hands.pick])(count):
             job = self._admitted(entry)
             assert entry.lane in (self.keys.returned, self.keys.lane(job.priority))
-            self.gathering.look(entry.fields[b"d"])
             assert job.attempt == self.used[job.id] + 1, (
                 f"{job.id} comes as attempt {job.attempt}, and used {self.used[job.id]} runs"
             )
@@ -602,10 +609,14 @@ class Walk:
             (job.entry, self.random.randrange(20), member(job.id, count, job.extras))
             for job, count in zip(jobs, failed, strict=True)
         ]
-        moved = await self._settle(consumer, lane, jobs, lambda: consumer.hands.settling.retry(lane, moves))
+        lost = [job.entry for job, count in zip(jobs, failed, strict=True) if count == job.attempt]
+        moved = await self._settle(
+            consumer, lane, jobs, lambda: consumer.hands.settling.retry(lane, moves, failed=lost)
+        )
         for job, count in zip(jobs, failed, strict=True):
             if job in moved:
                 self.used[job.id] = count
+                self.happened["retried"] += job.entry in lost
 
     def member(self, job: Job) -> bytes:
         """A job as it would be delayed after a failure."""
@@ -674,6 +685,7 @@ class Walk:
     def over(self, job_id: str, how: str) -> None:
         """A job has ended, and with it the waiting of others."""
         self.ended[job_id] += 1
+        self.happened[how] += 1
         if job_id not in self.tracked:
             return
         self.tracked[job_id] = how
@@ -813,6 +825,7 @@ class Walk:
             if (lane, entry) not in after:
                 assert owner == name or (name is None and owner == FOREIGN)
                 self.used[ids[lane, entry]] += deliveries
+                self.happened["lost"] += deliveries
         return moved
 
     # -- the rest -----------------------------------------------------------------------------------------------------
@@ -878,6 +891,7 @@ class Walk:
         if key and holder != job_id and not self.ended[holder]:
             return b"unique"
         self.ended[job_id] -= 1
+        self.happened["replayed"] += 1
         self.used[job_id] = 0
         self.cancelling.asked.discard(job_id)
         self.told.pop(job_id, None)
@@ -901,7 +915,6 @@ class Walk:
                     await getattr(self.table.producer(), verb)(1, 1, [addition("refused")], 0)
                 assert reply_code(caught.value) == "OOM"
             assert await self.table.everything() == before
-            await self.gathering.refuse()
             for move in (
                 self.retry,
                 self.bury,

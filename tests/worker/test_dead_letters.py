@@ -300,7 +300,9 @@ async def test_nothing_is_left_in_redis_by_a_replay(queue: Queue) -> None:
     async with queue:
         await bury(queue, "a")
         await queue.dead_letters.replay_all()
-        assert set(await queue.redis.keys()) == {queue.keys.stream, queue.keys.dead_letters}
+        keys = queue.keys
+        left = {keys.stream, keys.dead_letters, keys.counts, keys.history}
+        assert set(await queue.redis.keys()) == left
 
 
 # -- retention --------------------------------------------------------------------------------------------------------

@@ -7,9 +7,10 @@ from typing import Any
 
 import anyio
 import pytest
+from tests.support.servers import SECONDS
 from tests.worker.conftest import Notes, until, working
 
-from anyq import JobInfo, JobStatus, NotOpen, Queue, Unrecoverable
+from anyq import Backoff, JobHandle, JobInfo, JobStatus, Limits, NotOpen, Queue, Unrecoverable, current_job
 
 pytestmark = pytest.mark.anyio
 
@@ -192,3 +193,118 @@ async def test_a_deep_backlog_is_searched_in_bounded_steps(queue: Queue) -> None
         [found] = await listed(queue, task="rare")
         assert found.id == rare.id
         assert [job.id for job in await listed(queue, newest_first=True, limit=1)] == [rare.id]
+
+
+# -- one of them ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_job_tells_all_that_is_known_of_it_wherever_it_is(queue: Queue, notes: Notes[str]) -> None:
+    @queue.task(backoff=Backoff.fixed(60), attempts=2)
+    async def render(pages: int) -> None:
+        job = current_job()
+        job.progress(job.attempt, 2, "half way")
+        job.log("a blank page")
+        notes.add(job.id)
+        if job.attempt == 1:
+            raise ConnectionError("no printer\n" + "x" * 10_000)
+        await anyio.sleep_forever()
+
+    async with queue:
+        handle = await render.options(priority=8).enqueue(3)
+        info = await handle.info()
+        assert (info.id, info.task, info.state, info.attempt) == (handle.id, "render", "queued", 1)
+        assert (info.priority, info.payload, info.progress, info.log) == (8, None, None, ())
+        assert (await handle.info(payload=True)).payload == {"pages": 3}
+
+        async with working(queue, drain_timeout=0):
+            await notes.one()
+            await state(handle, JobStatus.DELAYED)
+            info = await queue.job(handle.id).info()
+            assert (info.attempt, info.error, info.priority) == (2, "ConnectionError", 8)
+            assert info.message.startswith("no printer\nxxx")
+            assert len(info.message) < 500
+            assert info.due_at is not None
+            assert info.progress is not None
+            assert (info.progress.message, [line.text for line in info.log]) == ("half way", ["a blank page"])
+
+            await handle.run_now()
+            await notes.first(2)
+            info = await handle.info()
+            assert (info.state, info.error, info.worker != "") == ("running", "ConnectionError", True)
+            with anyio.fail_after(SECONDS):
+                while (info := await handle.info()).started_at is None:
+                    pass
+            assert abs(datetime.now(UTC) - info.started_at) < timedelta(minutes=1)
+        assert (await handle.info()).state is JobStatus.QUEUED, "it was handed back"
+
+
+async def test_a_job_that_was_given_up_is_found_though_nobody_asked_to_keep_that(queue: Queue) -> None:
+    @queue.task
+    async def die(name: str) -> None:
+        raise Unrecoverable("no way")
+
+    async with queue, working(queue) as worker:
+        handles = await die.enqueue_many([(name,) for name in "abc"])
+        kept = await die.options(result_ttl=60).enqueue("d")
+        await worker.wait_idle()
+        for handle in (*handles, kept):
+            info = await handle.info(payload=True)
+            assert (info.id, info.state, info.task) == (handle.id, "failed", "die")
+            assert (info.reason, info.message) == ("unrecoverable", "no way")
+        assert (await kept.info(payload=True)).payload == {"name": "d"}
+        await queue.dead_letters.delete_all()
+        info = await kept.info()
+        assert (info.state, info.reason, info.message) == ("failed", "unrecoverable", "no way")
+        assert (await handles[0].info()).state is JobStatus.UNKNOWN
+
+
+async def test_of_a_job_that_has_ended_there_is_how(queue: Queue) -> None:
+    @queue.task(result_ttl=60)
+    async def work() -> int:
+        return 1
+
+    async with queue, working(queue):
+        done, cancelled = await work.enqueue(), await work.options(delay=60).enqueue()
+        await done.result(timeout=SECONDS)
+        await cancelled.cancel()
+        assert [(await job.info()).state.value for job in (done, cancelled, queue.job("nobody"))] == [
+            "done", "cancelled", "unknown",
+        ]  # fmt: skip
+
+
+async def test_a_job_that_waits_names_those_that_have_not_ended(queue: Queue) -> None:
+    @queue.task
+    async def work() -> None: ...
+
+    async with queue:
+        parents = [await work.options(tracked=True, delay=delay).enqueue() for delay in (60, None, 60)]
+        child = await work.options(after=parents).enqueue()
+        async with working(queue) as worker:
+            await worker.wait_idle()
+        info = await child.info()
+        assert info.state is JobStatus.WAITING
+        assert info.after == tuple(parent.id for parent in parents)
+        assert info.waits_for == (parents[0].id, parents[2].id)
+
+
+async def test_a_job_that_nearly_fills_the_limit_is_retried_all_the_same(redis_url: str) -> None:
+    queue = Queue("work", redis_url, limits=Limits(payload=5000))
+    ran: list[int] = []
+
+    @queue.task(backoff=Backoff.fixed(0), attempts=2)
+    async def fail(text: str) -> None:
+        ran.append(current_job().attempt)
+        raise ValueError("x" * 1000)
+
+    async with queue, working(queue) as worker:
+        await fail.enqueue("y" * 4900)
+        await worker.wait_idle()
+        [info] = await listed(queue, "failed")
+    assert (ran, info.reason) == ([1, 2], "retries_exhausted")
+
+
+async def state(handle: JobHandle[Any], wanted: JobStatus) -> None:
+    """Wait until a job is so."""
+    with anyio.fail_after(SECONDS):
+        while await handle.status() is not wanted:
+            pass

@@ -19,7 +19,7 @@ import attrs
 import msgpack
 
 from ..settings import NAME_LIMIT, Backoff
-from .job import NO_EXTRAS, NO_OVERRIDE, Extras, Job, Override
+from .job import ERROR_LIMIT, NO_EXTRAS, NO_OVERRIDE, Extras, Job, Override
 from .keys import DEFAULT_PRIORITY, PRIORITIES
 from .values import ARRAY, MAP, Undecodable, unpack, unpack_first
 
@@ -55,6 +55,7 @@ _TRACE: Final = "w"
 _TRACKED: Final = "f"
 _AFTER: Final = "a"
 _PRIORITY: Final = "y"
+_ERROR: Final = "e"
 
 #: Headers that a job carries for tracing, and characters in them, at most.
 _TRACE_HEADERS: Final = 16
@@ -305,6 +306,8 @@ def _option_map(extras: Extras) -> dict[str, Any]:
         options[_AFTER] = list(extras.after)
     if extras.priority != DEFAULT_PRIORITY:
         options[_PRIORITY] = extras.priority
+    if extras.error is not None:
+        options[_ERROR] = list(extras.error)
     return options
 
 
@@ -335,6 +338,7 @@ def _read_extras(data: bytes) -> Extras:
         tracked=options.pop(_TRACKED, None) is True,
         after=_words(options.pop(_AFTER, None)),
         priority=_priority(options.pop(_PRIORITY, None)),
+        error=_error(options.pop(_ERROR, None)),
         others=options,
     )
 
@@ -359,6 +363,11 @@ def _count(value: Any) -> int:
 
 def _priority(value: Any) -> int:
     return value if type(value) is int and value in PRIORITIES else DEFAULT_PRIORITY
+
+
+def _error(value: Any) -> tuple[str, str] | None:
+    words = _words(value)
+    return (words[0], words[1]) if len(words) == 2 and sum(map(len, words)) <= ERROR_LIMIT else None
 
 
 def _word(value: Any) -> str:

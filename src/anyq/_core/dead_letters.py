@@ -189,7 +189,7 @@ def revive(raw: Raw, limit: int) -> Revived | Hopeless:
     except Undecodable as error:
         return Hopeless(raw.id, f"its bytes are no job: {error}")
     if extras is not NO_EXTRAS:
-        extras = attrs.evolve(extras, parked=0.0, lost=0, deadline_ms=None)
+        extras = attrs.evolve(extras, parked=0.0, lost=0, deadline_ms=None, error=None)
     envelope = encode(job_id, body, created_ms, 0, override, extras)
     if len(envelope) > limit:
         return Hopeless(raw.id, f"the job has {len(envelope)} bytes, and the limit is {limit}")

@@ -18,6 +18,9 @@ from .keys import DEFAULT_PRIORITY
 from .notes import Notes
 from .values import unpack
 
+#: Characters that a retry carries along of what its last run failed with: type and text.
+ERROR_LIMIT = 500
+
 
 @attrs.frozen
 class Override:
@@ -51,6 +54,7 @@ class Extras:
         tracked: Whether other jobs may wait for this one.
         after: The ids of those that it waited for.
         priority: Which lane it goes by: 9 is read first, 0 last.
+        error: What the run before failed with: type and text, cut to `ERROR_LIMIT` characters.
         others: What a newer AnyQ put there; carried along untouched.
     """
 
@@ -68,6 +72,7 @@ class Extras:
     tracked: bool = False
     after: tuple[str, ...] = ()
     priority: int = DEFAULT_PRIORITY
+    error: tuple[str, str] | None = None
     others: Mapping[str, Any] = {}
 
     @property

@@ -18,6 +18,7 @@ from .codec import Undecodable, decode, envelope_id
 from .dead_letters import DeadLetter
 from .job import NO_EXTRAS, NO_OVERRIDE
 from .keys import DEFAULT_PRIORITY, PRIORITIES
+from .notes import LogLine, Progress
 from .status import JobStatus
 from .values import unpack
 
@@ -80,13 +81,18 @@ class JobInfo:
         unique: The unique key that it holds, or ``""``.
         worker: The worker that has it, or gave it up; ``""`` for none.
         reason: Of a job that was given up: why, in one word.
-        error: The type of the exception that its last run ended with; ``""`` for none.
-        message: The text of that.
+        error: The type of the exception that its last run ended with; ``""`` if there was none, or it is not known.
+        message: The text of that; of a job that waits, its first 500 characters.
         ended_at: When it was given up, by the server's clock.
         entry: Where it lies: the id of its entry in the stream, or that of its dead letter.
         size: Its bytes as it lies there.
-        cursor: Where this job is in the list; ``after=`` goes on behind it. ``""`` for a job that was asked for by id.
         payload: The arguments by name, when they were asked for; else ``None``. As bytes where they cannot be decoded.
+        cursor: Of a job in a list: where in it; ``after=`` goes on behind it.
+        started_at: Of a job that was asked for by its id, and runs: since when, by the server's clock. ``None`` if it
+            has not begun, or its worker has not said so yet (which takes about a second).
+        waits_for: Of a job that was asked for by its id: those of ``after`` that have not ended.
+        progress: Of a job that was asked for by its id: how far it said that it is, if it did.
+        log: Of a job that was asked for by its id: the last lines that it logged.
     """
 
     id: str
@@ -109,8 +115,12 @@ class JobInfo:
     ended_at: datetime | None = None
     entry: str = ""
     size: int = 0
-    cursor: str = ""
     payload: Any = None
+    cursor: str = ""
+    started_at: datetime | None = None
+    waits_for: tuple[str, ...] = ()
+    progress: Progress | None = None
+    log: tuple[LogLine, ...] = ()
 
     def __repr__(self) -> str:
         return f"<JobInfo {self.id!r} of {self.task!r}: {self.state}>"
@@ -178,6 +188,8 @@ def read(seen: Seen, state: JobStatus, *, cursor: str = "", payload: bool = Fals
         after=extras.after,
         unique=extras.unique,
         worker=seen.owner.decode("utf-8", "replace"),
+        error="" if extras.error is None else extras.error[0],
+        message="" if extras.error is None else extras.error[1],
         entry=seen.entry,
         size=seen.size,
         cursor=cursor,

@@ -170,6 +170,16 @@ class Keys:
         return self._tag + b"track:" + job_id.encode()
 
     @property
+    def counts(self) -> bytes:
+        """Hash of what was ever counted, and the last minute in which anything was."""
+        return self._tag + b"counts"
+
+    @property
+    def history(self) -> bytes:
+        """Stream of what the counts were before each minute in which something happened."""
+        return self._tag + b"history"
+
+    @property
     def waiting(self) -> bytes:
         """Hash of the jobs that wait for others: by id, for how many, and the job."""
         return self._tag + b"waiting"
@@ -194,10 +204,6 @@ class Keys:
     def aside(self, task: str) -> bytes:
         """Stream of the jobs that were set aside because their task is paused."""
         return self._tag + b"aside:" + task.encode()
-
-    def gather(self, task: str, group: str, priority: int = DEFAULT_PRIORITY) -> bytes:
-        """The job in which items for this task gather, while it takes more; a length keeps both names apart."""
-        return self._tag + f"gather:{priority}:{len(task)}:{task}:{group}".encode()
 
     def mended(self, token: bytes) -> bytes:
         """The last batch of one replay, or one deletion, of dead letters, and its answers."""

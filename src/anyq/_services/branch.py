@@ -161,9 +161,15 @@ class Branch:
 
         # Verbs.
         self._asking = Consuming(client, keys, consumer, self.lanes)
-        self._leasing = Leasing(client, keys, consumer, self.lanes)
+        minutes = plan.retention.history_minutes
+        self._leasing = Leasing(client, keys, consumer, self.lanes, minutes)
         self._settling = Settling(
-            client, keys, consumer, xackdel=lines.xackdel, dead_letters=plan.retention.dead_letters
+            client,
+            keys,
+            consumer,
+            xackdel=lines.xackdel,
+            dead_letters=plan.retention.dead_letters,
+            minutes=minutes,
         )
 
         # Services that others speak to.
@@ -238,16 +244,17 @@ class Branch:
 
     def _make_sleepers(self) -> dict[str, Sleeper]:
         plan, keys, subscriber = self._plan, self._plan.keys, self._lines.subscriber
+        minutes = plan.retention.history_minutes
         sleepers: dict[str, Sleeper] = {
             "promoter": Promoter(
-                queue=self.queue, keys=keys, promoting=Promoting(self.client, keys, plan.consumer),
+                queue=self.queue, keys=keys, promoting=Promoting(self.client, keys, plan.consumer, minutes),
                 subscriber=subscriber, patience=self._patience("promoter"), bulletin=self.bulletin,
             )
         }  # fmt: skip
         if plan.schedules is not None:
             sleepers["scheduler"] = Scheduler(
                 queue=self.queue, keys=keys, declared=plan.schedules,
-                scheduling=Scheduling(self.client, keys, plan.consumer), subscriber=subscriber,
+                scheduling=Scheduling(self.client, keys, plan.consumer, minutes), subscriber=subscriber,
                 patience=self._patience("scheduler"), bulletin=self.bulletin,
             )  # fmt: skip
         return sleepers

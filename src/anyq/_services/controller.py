@@ -67,19 +67,7 @@ class Controller:
 
     async def status(self, job_id: str) -> JobStatus:
         """Say how a job is."""
-        match await self.find(job_id):
-            case None:
-                return JobStatus.UNKNOWN
-            case Ended(how):
-                return JobStatus.CANCELLED if how == "stopped" else JobStatus(how)
-            case Delayed() as found:
-                if found.waits:
-                    return JobStatus.WAITING
-                return JobStatus.PARKED if found.extras.parked else JobStatus.DELAYED
-            case Lying(owner=b"", lane=lane):
-                return JobStatus.ASIDE if lane.startswith(self._keys.aside("")) else JobStatus.QUEUED
-            case Lying(asked=asked):
-                return JobStatus.CANCELLING if asked else JobStatus.RUNNING
+        return status_of(self._keys, await self.find(job_id))
 
     async def find(self, job_id: str) -> Found | None:
         """Find a job, or give ``None``: there is nothing under its id."""
@@ -197,3 +185,20 @@ class Controller:
     async def _once(self, verb: Callable[[Batch], Awaitable[T]]) -> T:
         """Send a change until it is answered, under one number: it takes effect once."""
         return await self._publisher.once(lambda number, lowest: verb(Batch(number, lowest)))
+
+
+def status_of(keys: Keys, found: Found | None) -> JobStatus:
+    """Say how a job is that was found so, or was not."""
+    match found:
+        case None:
+            return JobStatus.UNKNOWN
+        case Ended(how):
+            return JobStatus.CANCELLED if how == "stopped" else JobStatus(how)
+        case Delayed():
+            if found.waits:
+                return JobStatus.WAITING
+            return JobStatus.PARKED if found.extras.parked else JobStatus.DELAYED
+        case Lying(owner=b"", lane=lane):
+            return JobStatus.ASIDE if lane.startswith(keys.aside("")) else JobStatus.QUEUED
+        case Lying(asked=asked):
+            return JobStatus.CANCELLING if asked else JobStatus.RUNNING

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Final
 
 import attrs
 
 from .._core import notices
 from .._core.codec import delayed_member, recode
+from .._core.job import ERROR_LIMIT
 from .._core.outcome import Cancelled, Retry
 from .._store.settle import CANCELLED
 from ..metrics.sink import RetryScheduled
 from .cancelled import end_cancelled
 from .clock import wall_ms
 from .relocator import Relocator
+
+#: Bytes that a job has left below the limit when it carries along what its last run failed with: that must not make it
+#: too large.
+_ROOM: Final = 4096
 
 
 class RetryRelocator(Relocator[Retry]):
@@ -26,7 +32,8 @@ class RetryRelocator(Relocator[Retry]):
         """Move jobs."""
         await self.journal.flush([retry.job for retry in group])
         moves = [(retry.entry, round(retry.delay * 1000), _member(retry)) for retry in group]
-        reply = await self.patience(lambda: self.settling.retry(lane, moves))
+        failed = {retry.entry for retry in group if retry.error is not None}
+        reply = await self.patience(lambda: self.settling.retry(lane, moves, failed=failed))
         for retry, answer in zip(group, reply, strict=True):
             if answer == CANCELLED:  # it will not come back
                 await end_cancelled(self, lane, [Cancelled(retry.job)])
@@ -55,12 +62,20 @@ class RetryRelocator(Relocator[Retry]):
 
 
 def _member(retry: Retry) -> bytes:
-    job = retry.job
-    extras = job.extras
+    job, error = retry.job, retry.error
+    extras, limit = job.extras, job.home.limits.payload
+    changed: dict[str, Any] = {}
     if retry.parked is not None:
-        extras = attrs.evolve(extras, parked=retry.parked)
+        changed["parked"] = retry.parked
+    elif extras.parked:  # somebody knew its task
+        changed["parked"] = 0.0
     if job.notes is not None:
-        extras = attrs.evolve(extras, noted=True)
+        changed["noted"] = True
     if job.lost:
-        extras = attrs.evolve(extras, lost=job.lost)
-    return delayed_member(job.name, recode(job, retry.failed, extras), job.extras.priority)
+        changed["lost"] = job.lost
+    if error is not None and len(job.body) + _ROOM <= limit:
+        kept = error.type[: ERROR_LIMIT // 2]
+        changed["error"] = kept, error.message[: ERROR_LIMIT - len(kept)]
+    if changed:
+        extras = attrs.evolve(extras, **changed)
+    return delayed_member(job.name, recode(job, retry.failed, extras), extras.priority)

@@ -17,6 +17,7 @@ from . import scripts
 from .belongings import Belonging, as_words, belongings
 from .cancels import LASTS_MS, REASON, WITHDRAWN, kept_ms
 from .publish import claims_ms
+from .tally import Tally
 
 #: Seconds for which the server remembers what a producer changed: far longer than anybody resends.
 _REMEMBERED = 3600
@@ -32,10 +33,12 @@ class Delayed:
     Attributes:
         member: How it lies in the delayed set, or among those that wait.
         waits: Whether it waits for other jobs.
+        due_ms: The millisecond when it is due, if it waits for that.
     """
 
     member: bytes
     waits: bool = False
+    due_ms: float | None = attrs.field(default=None, eq=False)
 
     @property
     def name(self) -> bytes:
@@ -78,9 +81,11 @@ class Ended:
 
     Attributes:
         how: ``done``, ``failed``, ``cancelled`` (while it waited) or ``stopped`` (cancelled while a worker had it).
+        failure: What is kept of that, encoded, if it is not done.
     """
 
     how: str
+    failure: bytes = attrs.field(default=b"", eq=False, repr=False)
 
 
 @attrs.frozen
@@ -127,6 +132,7 @@ class Controlling:
         self._keys = keys
         self._sent = keys.sent(producer)
         self._retention = retention
+        self._tally = Tally(client, keys, retention.history_minutes)
 
     # -- looking --------------------------------------------------------------------------------------------------
 
@@ -137,15 +143,15 @@ class Controlling:
             keys.delayed, keys.delayed_member(job_id), keys.result(job_id), keys.failure(job_id), keys.cancels,
             keys.waiting,
         )  # fmt: skip
-        member, _due, result, failure, asked, waiting = await self._client.run(
+        member, due, result, failure, asked, waiting = await self._client.run(
             scripts.WHERE, places, (job_id,)
         )
         if member:
-            return Delayed(member), bool(asked)
+            return Delayed(member, due_ms=float(due)), bool(asked)
         if waiting:
             return Delayed(waiting, waits=True), bool(asked)
         if failure:
-            return Ended(_how(failure)), bool(asked)
+            return Ended(_how(failure), failure), bool(asked)
         return (Ended("done") if result else None), bool(asked)
 
     async def seek(self, job_id: str, lane: bytes, first: bytes, last: bytes) -> Lying | Reached:
@@ -171,11 +177,11 @@ class Controlling:
 
     async def scan(self, job_id: str, cursor: bytes) -> Delayed | bytes | None:
         """Search a stretch of the delayed jobs; give the job, or where to go on, or ``None`` at the end."""
-        following, member, _due = await self._client.run(
+        following, member, due = await self._client.run(
             scripts.SCAN, (self._keys.delayed,), (cursor, packed_id(job_id), _STRETCH // 4)
         )
         if member:
-            return Delayed(member)
+            return Delayed(member, due_ms=float(due))
         return None if following == b"0" else cast("bytes", following)
 
     # -- changing -------------------------------------------------------------------------------------------------
@@ -188,7 +194,7 @@ class Controlling:
             keys.delayed, keys.delayed_member(job_id), keys.taken_id(job_id), keys.failure(job_id), self._sent,
             keys.events, keys.waiting, *owned,
         )  # fmt: skip
-        done = await self._client.run(
+        done = await self._tally.run(
             scripts.WITHDRAW,
             places,
             (
@@ -213,7 +219,7 @@ class Controlling:
         )
         aside = keys.aside("")
         counted = b"aside:" + found.lane.removeprefix(aside) if found.lane.startswith(aside) else b""
-        reply: int = await self._client.run(
+        reply: int = await self._tally.run(
             scripts.CANCEL,
             places,
             (

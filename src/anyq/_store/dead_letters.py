@@ -13,6 +13,7 @@ from .._core.keys import DEFAULT_PRIORITY, Keys
 from .._redis.client import Argument, Client
 from . import scripts
 from .publish import Full, claims_ms
+from .tally import MINUTES, Tally
 
 #: Seconds for which the server remembers the last batch of a replay or a deletion: far longer than anybody resends.
 _REMEMBERED = 3600
@@ -108,10 +109,12 @@ class Mending:
         client: The connection.
         keys: The queue's keys.
         token: A random name.
+        minutes: Minutes of history that are kept.
     """
 
-    def __init__(self, client: Client, keys: Keys, token: bytes) -> None:
+    def __init__(self, client: Client, keys: Keys, token: bytes, minutes: int = MINUTES) -> None:
         self._client = client
+        self._tally = Tally(client, keys, minutes)
         self._keys = keys
         self._memory = keys.mended(token)
 
@@ -146,7 +149,7 @@ class Mending:
                 letter.job_id if extras.unique else b"",
                 b"" if self._keys.shared or extras.priority == DEFAULT_PRIORITY else extras.priority,
             )
-        reply: Any = await self._client.run(scripts.REPLAY, keys, args)
+        reply: Any = await self._tally.run(scripts.REPLAY, keys, args)
         if reply == -1:
             raise Full
         return list(reply)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import attrs
 
 from .._core.keys import GROUP, Keys
 from .._redis.client import Client
 from . import scripts
+
+
+def _ends(flat: Iterable[bytes] | Mapping[str, int]) -> Mapping[str, int]:
+    if isinstance(flat, Mapping):
+        return flat
+    pairs = iter(flat)
+    return {name.decode(): int(end) for name, end in zip(pairs, pairs, strict=True)}
 
 
 @attrs.frozen
@@ -25,6 +32,7 @@ class Depths:
         paused: Whether the whole queue is paused.
         paused_until: Until which millisecond; 0 until it is resumed.
         paused_tasks: The same for each paused task.
+        waiting: Jobs that wait for others to end.
     """
 
     ready: int
@@ -35,16 +43,18 @@ class Depths:
     aside: int = 0
     paused: bool = attrs.field(default=False, converter=bool)
     paused_until: int = 0
-    paused_tasks: Mapping[str, int] = attrs.field(factory=dict[str, int])
+    paused_tasks: Mapping[str, int] = attrs.field(factory=dict[str, int], converter=_ends)
+    waiting: int = 0
 
 
 async def depths(client: Client, keys: Keys) -> Depths:
     """Count, in one round trip and nearly constant time."""
-    *counts, ends = await client.run(
-        scripts.DEPTHS, (keys.delayed, keys.dead_letters, keys.pauses, *keys.all_lanes), (GROUP,)
+    counts = await client.run(
+        scripts.DEPTHS,
+        (keys.delayed, keys.dead_letters, keys.pauses, keys.waiting, *keys.all_lanes),
+        (GROUP,),
     )
-    paused_tasks = {task.decode(): int(end) for task, end in zip(ends[::2], ends[1::2], strict=True)}
-    return attrs.evolve(Depths(*counts), paused_tasks=paused_tasks)
+    return Depths(*counts)
 
 
 @attrs.frozen

@@ -6,11 +6,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
+from redis.exceptions import RedisError
 
+from .._core.codec import Undecodable, split_member
+from .._core.dead_letters import Raw
 from .._core.jobs import Seen, priority_of
 from .._core.keys import GROUP, Keys
+from .._core.workers import Consumer, WorkerInfo, describe
 from .._redis.client import Client
-from . import scripts
+from . import dead_letters, scripts
+from .dead_letters import WHOLE, Range
 
 #: Jobs that one script looks at: a bounded time in which the server serves nobody else.
 _STRETCH = 1000
@@ -159,3 +164,61 @@ async def cancelling(client: Client, keys: Keys, job_ids: Iterable[str]) -> set[
         return set()
     scores = await client.call(b"ZMSCORE", keys.cancels, *wanted)
     return {job_id for job_id, score in zip(wanted, scores, strict=True) if score is not None}
+
+
+async def lying(client: Client, lane: bytes, entry: bytes) -> Seen | None:
+    """Read one job where it lies in a lane, whole; ``None`` if it is not there any more."""
+    rows, pending = await client.call_many(
+        [(b"XRANGE", lane, entry, entry), (b"XPENDING", lane, GROUP, entry, entry, 1)]
+    )
+    if isinstance(rows, RedisError):
+        raise rows
+    if not rows:
+        return None
+    flat: Sequence[bytes] = rows[0][1]
+    fields = dict(zip(flat[::2], flat[1::2], strict=False))
+    envelope = fields.get(b"d", b"")
+    owner = (
+        b"" if isinstance(pending, RedisError) or not pending else pending[0][1]
+    )  # an error: there is no group
+    lost, priority = fields.get(b"l", b""), fields.get(b"priority", b"")
+    return _lying(entry, len(envelope), envelope, fields.get(b"n", b""), lost, priority, owner, 0)
+
+
+def member(job: bytes, due_ms: float | None) -> Seen:
+    """Read a job as it lies in the delayed set, or among those that wait, whole."""
+    try:
+        name, envelope = split_member(job)
+    except Undecodable:
+        name, envelope = b"", b""
+    return Seen(
+        place="",
+        size=len(envelope),
+        envelope=envelope,
+        name=name,
+        priority=priority_of(job[3]),
+        due_ms=due_ms,
+    )
+
+
+async def letter(client: Client, keys: Keys, job_id: str) -> Raw | None:
+    """Find the last dead letter of a job, whole, by looking at them all, a stretch at a time; ``None`` for none."""
+    rest: Range | None = Range(conditions={"job": job_id})
+    while rest is not None:
+        found, rest = await dead_letters.look(client, keys, rest, 1, newest_first=True, given=WHOLE)
+        if found and found[0].job_id == job_id:  # the script looked for its bytes only
+            return found[0]
+    return None
+
+
+async def outcomes(client: Client, keys: Keys, job_ids: Sequence[str]) -> dict[str, str]:
+    """Say how those of these jobs are of which that is tracked: ``alive``, ``done``, ``dead`` or ``cancelled``."""
+    if not job_ids:
+        return {}
+    found = await client.call(b"MGET", *map(keys.track, job_ids))
+    return {id: word.decode() for id, word in zip(job_ids, found, strict=True) if word is not None}
+
+
+async def worker(client: Client, keys: Keys, consumer: bytes, now_ms: float) -> WorkerInfo:
+    """Read what the worker that has a job tells about itself."""
+    return describe(consumer, Consumer(0, 0.0), await client.call(b"GET", keys.heartbeat(consumer)), now_ms)

@@ -10,6 +10,7 @@ from .._redis.client import Client
 from .._redis.replies import field
 from . import scripts
 from .clock import server_ms
+from .tally import MINUTES, Tally
 
 
 class Leasing:
@@ -20,10 +21,19 @@ class Leasing:
         keys: The queue's keys.
         consumer: The consumer's name.
         lanes: Those that it reads; shared by all who act for this consumer.
+        minutes: Minutes of history that are kept.
     """
 
-    def __init__(self, client: Client, keys: Keys, consumer: bytes, lanes: Lanes | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        keys: Keys,
+        consumer: bytes,
+        lanes: Lanes | None = None,
+        minutes: int = MINUTES,
+    ) -> None:
         self._client = client
+        self._tally = Tally(client, keys, minutes)
         self._keys = keys
         self._consumer = consumer
         self._lanes = lanes or Lanes(keys)
@@ -66,14 +76,14 @@ class Leasing:
             How many it was: 0 when none is left, and -1 if the consumer lives after all.
         """
         keys = (self._keys.heartbeat(consumer), self._keys.returned, *self._lanes.read)
-        moved: int = await self._client.run(scripts.TAKE_OVER, keys, (GROUP, consumer, count))
+        moved: int = await self._tally.run(scripts.TAKE_OVER, keys, (GROUP, consumer, count))
         return moved
 
     async def sweep(self, idle: float, count: int = 50) -> int:
         """Hand back what foreign programs have not touched for ``idle`` seconds; how many it was."""
         moved = 0
         for lane in self._lanes.read:
-            moved += await self._client.run(
+            moved += await self._tally.run(
                 scripts.SWEEP,
                 (lane, self._keys.returned),
                 (GROUP, round(idle * 1000), count, CONSUMER_PREFIX),

@@ -9,6 +9,7 @@ from .._core.keys import Keys
 from .._redis.client import Client
 from . import leading, scripts
 from .leading import COURTESY_MS, LOCK_MS
+from .tally import MINUTES, Tally
 
 
 @attrs.frozen
@@ -35,8 +36,9 @@ class Promotion:
 class Promoting:
     """How one consumer promotes the delayed jobs of one queue."""
 
-    def __init__(self, client: Client, keys: Keys, consumer: bytes) -> None:
+    def __init__(self, client: Client, keys: Keys, consumer: bytes, minutes: int = MINUTES) -> None:
         self._client = client
+        self._tally = Tally(client, keys, minutes)
         self._keys = keys
         self._consumer = consumer
 
@@ -49,7 +51,7 @@ class Promoting:
             self._keys.promoter_lock,
             *self._keys.priority_lanes,
         )
-        _, next_ms, waiting, late_ms, leads, spoiled, *heads = await self._client.run(
+        _, next_ms, waiting, late_ms, leads, spoiled, *heads = await self._tally.run(
             scripts.PROMOTE, keys, (self._consumer, LOCK_MS, limit, COURTESY_MS, self._keys.widened)
         )
         jobs = [

@@ -12,9 +12,10 @@ from .._redis.client import Client
 from .._redis.connection import Waiter
 from ..errors import RedisUnavailable
 from . import scripts
+from .tally import MINUTES, Tally
 
 #: Seconds for which the server remembers which batches of a producer took effect: far longer than anybody resends.
-REMEMBERED = 3600
+_REMEMBERED = 3600
 
 #: Milliseconds past its due time for which a job holds its claims, should no script ever end it (a stream that somebody
 #: deleted). On a queue shared with chasquimq, whose workers end no claims, it is chasquimq's hour.
@@ -124,10 +125,12 @@ class Publishing:
         client: The connection.
         keys: The queue's keys.
         producer: This producer's random name: batches are counted per producer.
+        minutes: Minutes of history that are kept.
     """
 
-    def __init__(self, client: Client, keys: Keys, producer: bytes) -> None:
+    def __init__(self, client: Client, keys: Keys, producer: bytes, minutes: int = MINUTES) -> None:
         self._client = client
+        self._tally = Tally(client, keys, minutes)
         self._keys = keys
         self._sent = keys.sent(producer)
         self._counted = (keys.pauses, *keys.all_lanes)  # what max_length is about
@@ -138,17 +141,17 @@ class Publishing:
         Raises:
             Full: There is no room for all of them under ``max_length`` (0: no limit); nothing was added.
         """
-        args: list[bytes | str | int] = [batch, lowest, max_length, REMEMBERED]
+        args: list[bytes | str | int] = [batch, lowest, max_length, _REMEMBERED]
         for job in jobs:
             args.append(job.name)
             args.append(job.envelope)
         keys = (self._keys.stream, self._sent, *(self._counted if max_length else ()))
-        if await self._client.run(scripts.PUBLISH, keys, args) != 1:
+        if await self._tally.run(scripts.PUBLISH, keys, args) != 1:
             raise Full
 
     def begin(self, batch: int, lowest: int, name: str, envelopes: Sequence[bytes]) -> Waiter | None:
         """Send plain jobs of one task as a batch, without waiting; ``None`` if nothing could be sent."""
-        args: list[bytes | str | int] = [batch, lowest, 0, REMEMBERED]
+        args: list[bytes | str | int] = [batch, lowest, 0, _REMEMBERED]
         for envelope in envelopes:
             args += name, envelope
         return self._client.begin(scripts.PUBLISH, (self._keys.stream, self._sent), args)
@@ -178,7 +181,7 @@ class Publishing:
         counted = self._counted if max_length else ()
         keys = [self._keys.lane(priority), self._keys.delayed, self._sent, self._keys.cancels, *counted]
         lasting = claims_ms(self._keys)
-        args: list[bytes | str | int] = [batch, lowest, max_length, REMEMBERED, self._keys.due, lasting]
+        args: list[bytes | str | int] = [batch, lowest, max_length, _REMEMBERED, self._keys.due, lasting]
         args += lane_byte(priority), self._keys.widened, len(counted)
         for job in jobs:
             if job.due_ms is not None:
@@ -191,7 +194,7 @@ class Publishing:
             args += job.name, job.envelope, job.claim, owner, job.window_ms
             args += "" if job.replaces is None else "last", job.replaces or "", "t" if job.tracked else ""
             keys += self._claims(job)
-        reply = await self._client.run(scripts.SCHEDULE, keys, args)
+        reply = await self._tally.run(scripts.SCHEDULE, keys, args)
         if reply == -1:
             raise Full
         return [_answer(answer) for answer in reply]
@@ -227,13 +230,13 @@ class Publishing:
             Full: There is no room for one that would be ready now; nothing was added.
         """
         keys = [self._keys.stream, self._keys.waiting, self._keys.children, self._sent]
-        args: list[bytes | str | int] = [batch, lowest, max_length, REMEMBERED, _CLAIMS_MS, MOST_CHILDREN]
+        args: list[bytes | str | int] = [batch, lowest, max_length, _REMEMBERED, _CLAIMS_MS, MOST_CHILDREN]
         for job in jobs:
             assert job.job_id is not None
             keys += (self._keys.track(id) for id in (job.job_id, *job.after))
             args += job.job_id, delayed_member(job.name, job.envelope), "r" if job.runs_anyway else "f"
             args += len(job.after), *job.after
-        reply = await self._client.run(scripts.AWAIT, keys, args)
+        reply = await self._tally.run(scripts.AWAIT, keys, args)
         if reply == -1:
             raise Full
         return [_answer(answer) for answer in reply]

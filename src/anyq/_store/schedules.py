@@ -19,6 +19,7 @@ from .._core.values import Undecodable
 from .._redis.client import Argument, Client
 from . import leading, scripts
 from .leading import COURTESY_MS, LOCK_MS
+from .tally import MINUTES, Tally
 
 #: Milliseconds for which an ended schedule is remembered after a program last asked for it, so that asking for the
 #: same once more does not begin anew.
@@ -101,10 +102,12 @@ class Scheduling:
         client: The connection.
         keys: The queue's keys.
         worker: The worker's name, for the lock.
+        minutes: Minutes of history that are kept.
     """
 
-    def __init__(self, client: Client, keys: Keys, worker: bytes = b"") -> None:
+    def __init__(self, client: Client, keys: Keys, worker: bytes = b"", minutes: int = MINUTES) -> None:
         self._client = client
+        self._tally = Tally(client, keys, minutes)
         self._keys = keys
         self._worker = worker
 
@@ -158,7 +161,7 @@ class Scheduling:
                 keys.delayed,
                 keys.scheduler_lock,
             )
-            calls.append(((*places, *indices), args))
+            calls.append(self._tally.words((*places, *indices), args))
         replies = await self._client.run_many(scripts.FIRE_SCHEDULE, calls)
         for reply in replies:
             if isinstance(reply, RedisError):

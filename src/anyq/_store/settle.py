@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import attrs
-from redis.exceptions import ResponseError
 
 from .._core.codec import member_id
 from .._core.keys import GROUP, Keys
 from .._redis.client import Argument, Client
-from .._redis.replies import error_code
 from .._redis.scripts import Script
 from . import scripts
 from .belongings import Belonging, as_words
 from .cancels import kept_ms
+from .tally import MINUTES, Tally
 
 #: The reply of `Settling.retry` for a job that is not to come back, and of `Settling.end_cancelled` for one that is not
 #: to end: nothing was done.
@@ -91,33 +90,35 @@ class Settling:
         consumer: The consumer's name.
         xackdel: Whether the server has XACKDEL and is to be trusted with it.
         dead_letters: How many dead letters are kept.
+        minutes: Minutes of history that are kept.
     """
 
     def __init__(
-        self, client: Client, keys: Keys, consumer: bytes, *, xackdel: bool, dead_letters: int
+        self,
+        client: Client,
+        keys: Keys,
+        consumer: bytes,
+        *,
+        xackdel: bool,
+        dead_letters: int,
+        minutes: int = MINUTES,
     ) -> None:
         self._client = client
         self._keys = keys
         self._consumer = consumer
         self.xackdel = xackdel
         self._dead_letters = dead_letters
+        self._tally = Tally(client, keys, minutes)
 
     async def ack(self, lane: bytes, entries: Sequence[bytes]) -> list[int]:
         """Acknowledge and delete; 1 per entry that was still pending."""
-        if self.xackdel:
-            try:
-                replies: list[int] = await self._client.call(
-                    b"XACKDEL", lane, GROUP, b"KEEPREF", b"IDS", len(entries), *entries
-                )
-            except ResponseError as error:
-                if "unknown command" not in str(error).lower() and error_code(error) != "NOPERM":
-                    raise
-                # Another server answers now, after a failover: an older one. Or the user may not: COMMAND INFO names
-                # what the server has, not what one may. If it is the stream that is out of bounds, the script says so.
-                self.xackdel = False
-            else:
-                return replies
-        return await self._run(scripts.ACK, (lane,), (GROUP, *entries))
+        args: tuple[Argument, ...] = (GROUP, int(self.xackdel), *entries)
+        refused, *replies = await self._counting(scripts.ACK, (lane,), args)
+        if refused:
+            # Another server answers now, after a failover: an older one. Or the user may not: COMMAND INFO names what
+            # the server has, not what one may.
+            self.xackdel = False
+        return replies or [1] * len(entries)
 
     async def complete(self, lane: bytes, done: Sequence[Kept]) -> list[int]:
         """Acknowledge, delete, write results, end what jobs own, wake who waits; 1 per entry that was still pending."""
@@ -129,10 +130,17 @@ class Settling:
             keys += self._keys.result(kept.job_id), *owned
             args += kept.entry, max(1, round(kept.ttl * 1000)) if keeps else 0, kept.result
             args += self._keys.finished(kept.job_id) if keeps else b"", *words
-        return await self._run(scripts.COMPLETE, keys, args)
+        return await self._counting(scripts.COMPLETE, keys, args)
 
-    async def retry(self, lane: bytes, moves: Sequence[tuple[bytes, int, bytes]]) -> list[int]:
+    async def retry(
+        self, lane: bytes, moves: Sequence[tuple[bytes, int, bytes]], *, failed: Collection[bytes] = ()
+    ) -> list[int]:
         """Move jobs to the delayed set: (entry, milliseconds from now, member).
+
+        Args:
+            lane: The stream they lie in.
+            moves: The jobs.
+            failed: The entries of those of which a run failed: these are counted as retried.
 
         Returns:
             Per entry 1: it was still ours, and is moved; `CANCELLED`: it is, and somebody cancelled its job meanwhile.
@@ -142,8 +150,8 @@ class Settling:
         for entry, delay_ms, member in moves:
             job_id = member_id(member) or ""
             keys.append(self._keys.delayed_member(job_id))
-            args += entry, delay_ms, member, job_id
-        return await self._run(scripts.RETRY, keys, args)
+            args += entry, delay_ms, member, job_id, int(entry in failed)
+        return await self._counting(scripts.RETRY, keys, args)
 
     async def bury(self, lane: bytes, letters: Sequence[Letter]) -> tuple[list[int], int]:
         """Move jobs to the dead letters; 1 per entry that was still ours, and how many old letters were trimmed."""
@@ -156,7 +164,7 @@ class Settling:
             channel = self._keys.finished(letter.job_id) if keeps else b""
             args += letter.entry, max(1, round(letter.ttl * 1000)) if keeps else 0, letter.failure, channel
             args += len(letter.fields), *letter.fields, *words
-        *moved, trimmed = await self._run(scripts.BURY, keys, args)
+        *moved, trimmed = await self._counting(scripts.BURY, keys, args)
         return moved, trimmed
 
     async def end_cancelled(self, lane: bytes, jobs: Sequence[Cut]) -> list[int]:
@@ -172,7 +180,7 @@ class Settling:
             keys += self._keys.failure(job.job_id), *owned
             args += job.entry, job.job_id, job.failure, kept_ms(job.ttl), self._keys.finished(job.job_id)
             args += words
-        return await self._run(scripts.END_CANCELLED, keys, args)
+        return await self._counting(scripts.END_CANCELLED, keys, args)
 
     async def hand_back(self, lane: bytes, entries: Sequence[bytes]) -> list[int]:
         """Hand entries back unstarted; 1 per entry that was still ours."""
@@ -194,4 +202,8 @@ class Settling:
 
     async def _run(self, script: Script, keys: Sequence[bytes], args: Sequence[Argument]) -> list[int]:
         reply: list[int] = await self._client.run(script, keys, args)
+        return reply
+
+    async def _counting(self, script: Script, keys: Sequence[bytes], args: Sequence[Argument]) -> list[int]:
+        reply: list[int] = await self._tally.run(script, keys, args)
         return reply

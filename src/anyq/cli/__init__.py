@@ -23,4 +23,4 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    anyq()
+    anyq(prog_name="anyq")  # also as `python -m anyq`: what completes it goes by that name

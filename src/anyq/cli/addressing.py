@@ -48,20 +48,14 @@ def queue_options(command: Command) -> Command:
     )
 
 
-def queue_of(queue: str, url: str | None, prefix: str, *, patience: float = _PATIENCE) -> Queue:
+def queue_of(queue: str, url: str | None, prefix: str) -> Queue:
     """Make the queue that the options name.
-
-    Args:
-        queue: Its name.
-        url: Where it is.
-        prefix: What its keys begin with.
-        patience: Seconds for which an outage is waited through.
 
     Raises:
         click.BadParameter: One of them is wrong.
     """
     try:
-        return Queue(queue, url, prefix=prefix, outage_timeout=patience)
+        return Queue(queue, url, prefix=prefix, outage_timeout=_PATIENCE)
     except (ValueError, TypeError) as error:
         raise click.UsageError(clean(str(error), 1000)) from None
 

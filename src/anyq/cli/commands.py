@@ -6,12 +6,13 @@ from importlib.metadata import PackageNotFoundError, version
 
 import click
 
+from .completion import completion
 from .dead_letters import dlq
 from .demo import demo
-from .drain import drain
 from .events import events
 from .pausing import pause, resume
 from .schedules import schedules
+from .server import server
 from .status import status
 from .worker import worker
 from .workers import workers
@@ -40,13 +41,14 @@ def anyq() -> None:
     """
 
 
+anyq.add_command(completion)
 anyq.add_command(demo)
 anyq.add_command(dlq)
-anyq.add_command(drain)
 anyq.add_command(pause)
 anyq.add_command(resume)
 anyq.add_command(events)
 anyq.add_command(schedules)
+anyq.add_command(server)
 anyq.add_command(status)
 anyq.add_command(worker)
 anyq.add_command(workers)

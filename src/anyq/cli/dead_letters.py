@@ -68,26 +68,6 @@ def conditions(command: Command) -> Command:
     return command
 
 
-def choice(command: Command) -> Command:
-    """Give a command the options that choose letters, named or all, and the one that answers its question."""
-    for option in (
-        click.option("--yes", "-y", is_flag=True, help="Do not ask."),
-        click.option(
-            "--limit",
-            "-n",
-            type=click.IntRange(min=1),
-            help="With --all: how many at most, the oldest first.",
-        ),
-        conditions,
-        click.option(
-            "--all", "all_", is_flag=True, help="All of them, or all that the conditions below choose."
-        ),
-        click.argument("ids", nargs=-1, metavar="[ID]..."),
-    ):
-        command = option(command)
-    return command
-
-
 @dlq.command("list")
 @queue_options
 @conditions
@@ -160,8 +140,8 @@ def show(queue: str, url: str | None, prefix: str, id: str, payload: bool, as_js
     target = queue_of(queue, url, prefix)
 
     async def work() -> DeadLetter | None:
-        found, _ = await _find(target.dead_letters, [id])
-        return await target.dead_letters.get(found[0], payload=payload) if found else None
+        [found] = await _find(target.dead_letters, [id])
+        return None if found is None else await target.dead_letters.get(found, payload=payload)
 
     letter = ask(target, work)
     if letter is None:
@@ -175,10 +155,16 @@ def show(queue: str, url: str | None, prefix: str, id: str, payload: bool, as_js
 
 @dlq.command()
 @queue_options
-@choice
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option("--all", "all_", is_flag=True, help="All of them, or all that the conditions below choose.")
+@conditions
+@click.option(
+    "--limit", "-n", type=click.IntRange(min=1), help="With --all: how many at most, the oldest first."
+)
 @click.option(
     "--rate", type=click.FloatRange(min=0, min_open=True), help="With --all: jobs a second at most."
 )
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @json_option
 def replay(
     queue: str,
@@ -205,8 +191,9 @@ def replay(
     async def work(tell: Tell) -> tuple[Replayed, list[str]]:
         if chosen is not None:
             return await target.dead_letters.replay_all(limit=limit, rate=rate, progress=tell, **chosen), []
-        found, missing = await _find(target.dead_letters, ids)
-        return await target.dead_letters.replay(*found, progress=tell), missing
+        found = await _find(target.dead_letters, ids)
+        missing = [id for id, letter in zip(ids, found, strict=True) if not letter]
+        return await target.dead_letters.replay(*filter(None, found), progress=tell), missing
 
     replayed, missing = _with_progress(target, "replaying", work)
     _print_replayed(replayed, missing, as_json=as_json)
@@ -217,7 +204,13 @@ def replay(
 
 @dlq.command()
 @queue_options
-@choice
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option("--all", "all_", is_flag=True, help="All of them, or all that the conditions below choose.")
+@conditions
+@click.option(
+    "--limit", "-n", type=click.IntRange(min=1), help="With --all: how many at most, the oldest first."
+)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @json_option
 def delete(
     queue: str,
@@ -242,8 +235,9 @@ def delete(
         async def work(tell: Tell) -> tuple[int, list[str]]:
             if chosen is not None:
                 return await target.dead_letters.delete_all(limit=limit, progress=tell, **chosen), []
-            found, missing = await _find(target.dead_letters, ids)
-            return await target.dead_letters.delete(*found), missing
+            found = await _find(target.dead_letters, ids)
+            deleted = await target.dead_letters.delete(*filter(None, found))
+            return deleted, [id for id, letter in zip(ids, found, strict=True) if not letter]
 
         deleted, missing = _with_progress(target, "deleting", work)
     if as_json:
@@ -281,22 +275,16 @@ def _checked(id: str | None) -> str | None:
     return id
 
 
-async def _find(letters: DeadLetters, ids: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The letters' ids, and the words that name none.
-
-    Each word is one, or the id of a job, of which the newest letter is meant.
-    """
-    found, missing = list[str](), list[str]()
+async def _find(letters: DeadLetters, ids: Sequence[str]) -> list[str | None]:
+    """The letters' ids: each word is one, or the id of a job, of which the newest letter is meant."""
+    found: list[str | None] = []
     for id in ids:
         if _LETTER.fullmatch(id) and await letters.get(id) is not None:
             found.append(id)
             continue
         page = await letters.list(job=id, limit=1)
-        if page:
-            found.append(page[0].id)
-        else:
-            missing.append(id)
-    return found, missing
+        found.append(page[0].id if page else None)
+    return found
 
 
 def _agreed(

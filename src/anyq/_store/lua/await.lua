@@ -1,6 +1,7 @@
 -- Add jobs that wait for others to end, once, however often the batch is sent. A job that those others have left nothing to wait
 -- for is ready at once.
 -- KEYS  1 stream   2 waiting   3 children   4 sent   then per job: its track, the tracks of those that it waits for
+--       (and those of _count.lua)
 -- ARGV  1 number of this batch   2 lowest number not yet answered   3 max_length (0: none)   4 seconds to remember
 --       5 milliseconds for which a track lasts, if nobody ends its job   6 how many may wait for one job
 --       then per job: id, name length, name and envelope as in a delayed member, 'f' to fail with those that it waits for or
@@ -26,7 +27,7 @@ end
 local limit = tonumber(ARGV[3])
 if limit > 0 and redis.call('XLEN', KEYS[1]) >= limit then return -1 end
 
-local reply, key, i = {}, 5, 7
+local reply, added, key, i = {}, 0, 5, 7
 while i <= #ARGV do
   local id, member, mode, count = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
   local track, answer, doom, alive = KEYS[key], 1, false, {}
@@ -53,6 +54,7 @@ while i <= #ARGV do
       end
     end
     redis.call('SET', track, 'alive', 'PX', ARGV[5])
+    added = added + 1
   end
   reply[#reply + 1] = answer
   key, i = key + 1 + count, i + 4 + count
@@ -65,4 +67,5 @@ end
 redis.call('ZADD', KEYS[4], 'GT', ARGV[2], 'floor')
 redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', '(' .. ARGV[2])
 redis.call('EXPIRE', KEYS[4], ARGV[4])
+tally('added', added)
 return reply

@@ -1,6 +1,7 @@
 -- Cancel a job that lies in a lane. One that nobody has begun to deliver is deleted, and so it is never delivered; of one that a
 -- worker has the worker is told: by a message, and by the request that stays for as long as the job does.
 -- KEYS  1 lane   2 cancels   3 its failure   4 sent   5 events   6 pauses   then the keys that the job owns
+--       (and those of _count.lua)
 -- ARGV  1 number of this batch   2 lowest number not yet answered   3 seconds to remember   4 group   5 entry id
 --       6 how its failure reads   7 milliseconds to keep that   8 channel to wake   9 events to keep   10 id
 --       11 milliseconds for which the request lasts, unless it is renewed   12 channel of the workers
@@ -24,4 +25,5 @@ note(KEYS[5], ARGV[9], ARGV[10], name_of(found[2]))
 redis.call('XDEL', KEYS[1], entry)
 if ARGV[13] ~= '' then redis.call('HSET', KEYS[6], ARGV[13], redis.call('XLEN', KEYS[1])) end
 remember(KEYS[4], ARGV[1], ARGV[2], ARGV[3])
+tally('cancelled', 1)
 return 1

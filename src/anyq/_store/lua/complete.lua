@@ -1,10 +1,10 @@
 -- End finished jobs that leave more behind than their entry: acknowledge and delete, write the results that are kept, end what
 -- the jobs own, and wake who waits.
--- KEYS  1 stream   then per entry: result, the keys that the job owns
+-- KEYS  1 stream   then per entry: result, the keys that the job owns   (and those of _count.lua)
 -- ARGV  1 group   then per entry: entry id, milliseconds to keep the result ('0': not at all), its bytes,
 --       channel to wake ('': nobody), what the job owns (see _ending.lua)
 -- Reply per entry: 1 acknowledged now, -1 not pending: somebody else has the job, nothing was written
-local reply = {}
+local reply, done = {}, 0
 -- A write that changes nothing and that a full server allows: what follows is not refused.
 redis.call('XDEL', KEYS[1], '0-0')
 local key, i = 2, 2
@@ -17,10 +17,12 @@ while i <= #ARGV do
     if channel ~= '' then redis.call('PUBLISH', channel, 'done') end
     redis.call('XACK', KEYS[1], ARGV[1], entry)
     redis.call('XDEL', KEYS[1], entry)
+    done = done + 1
     reply[#reply + 1] = 1
   else
     key, i = skip_belongings(key + 1, i + 4)
     reply[#reply + 1] = -1
   end
 end
+tally('done', done)
 return reply

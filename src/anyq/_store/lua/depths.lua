@@ -1,12 +1,13 @@
 -- Count what a queue holds, all at one moment: a job that moves meanwhile is seen in one place or the other.
--- KEYS  1 delayed   2 dead letters   3 pauses   then the lanes
+-- KEYS  1 delayed   2 dead letters   3 pauses   4 waiting   then the lanes
 -- ARGV  1 group
 -- Reply { ready, delayed, due, dead letters, held, set aside, 1 if the queue is paused, until which millisecond (0: until it is
---         resumed), { paused task, until which millisecond (as a string), ... } }
+--         resumed), { paused task, until which millisecond (as a string), ... },
+--         waiting for others }
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local ready, held, aside, paused = 0, 0, 0, 0
-for lane = 4, #KEYS do
+for lane = 5, #KEYS do
   ready = ready + redis.call('XLEN', KEYS[lane])
   local pending = redis.pcall('XPENDING', KEYS[lane], ARGV[1])  -- refused where no worker ever was
   held = held + (not pending.err and pending[1] or 0)
@@ -32,5 +33,5 @@ end
 return {
   ready, redis.call('ZCARD', KEYS[1]), redis.call('ZCOUNT', KEYS[1], '-inf', string.format('%.0f', now)),
   redis.call('XLEN', KEYS[2]), held, aside, paused,
-  paused == 1 and pauses['queue'] or 0, tasks
+  paused == 1 and pauses['queue'] or 0, tasks, redis.call('HLEN', KEYS[4])
 }

@@ -1,5 +1,6 @@
 -- Make the jobs of a due schedule and plan it anew, in one step: whoever comes second, or with an old definition, does nothing.
 -- KEYS  1 schedules   2 its record   3 ended   4 lane of its jobs   5 delayed   6 lock   then per job: index of its delayed member
+--       (and those of _count.lua)
 -- ARGV  1 name   2 its planned time, as it was read   3 token of its definition   4 next planned time ('': it has ended)
 --       5 the last planned time that fires now ('': none does)   6 who must hold the lock ('': anybody may)
 --       7 milliseconds for which an ended one is remembered   8 channel to wake promoters
@@ -48,4 +49,5 @@ end
 local after = redis.call('ZRANGE', KEYS[5], 0, 0, 'WITHSCORES')[2]
 if after ~= before and after then redis.call('PUBLISH', ARGV[8], after) end
 if fresh and redis.call('EXISTS', KEYS[4]) == 1 then redis.call('PUBLISH', ARGV[10], KEYS[4]) end
+tally('added', jobs)
 return 1

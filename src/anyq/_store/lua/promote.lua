@@ -1,6 +1,7 @@
 -- Move due jobs into the stream. One worker, the holder of the lock, does so on time; the others a little later, so that a dead
 -- holder costs that little and not its lock's lifetime.
 -- KEYS  1 delayed   2 stream   3 dead letters   4 lock   then the lanes of the priorities 0 to 9, unless the queue has but one
+--       (and those of _count.lua)
 -- ARGV  1 holder   2 milliseconds that the lock lasts   3 how many at most (or 4 MiB of them)   4 milliseconds that the others wait
 --       5 channel to tell of a new lane
 -- Reply { promoted, milliseconds until the next is due (-1: none waits), how many wait, milliseconds the first was late,
@@ -60,6 +61,7 @@ while step > 0 do
   step = #due < 2 * step and 0 or math.min(most - done, math.floor((MOST_BYTES - bytes) / (bytes / done)))
 end
 reply[1], reply[4], reply[6] = promoted, math.floor(late), spoiled
+tally('dead', spoiled)
 local next_due = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
 if next_due then reply[2] = math.min(now, math.max(0, math.ceil(tonumber(next_due) - now))) end
 reply[3] = redis.call('ZCARD', KEYS[1])

@@ -1,5 +1,6 @@
 -- Add ready jobs, once, however often the batch is sent.
 -- KEYS  1 stream   2 sent: batches of this producer that took effect   then, with a max_length: pauses, the lanes
+--       (and those of _count.lua)
 -- ARGV  1 number of this batch   2 lowest number not yet answered   3 max_length (0: none)   4 seconds to remember
 --       then per job: name ('' for none), envelope
 -- Reply 1 added (now or by an earlier sending), -1 full: nothing added
@@ -20,4 +21,5 @@ redis.call('ZADD', KEYS[2], batch, batch)
 redis.call('ZADD', KEYS[2], 'GT', ARGV[2], 'floor')
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', '(' .. ARGV[2])
 redis.call('EXPIRE', KEYS[2], ARGV[4])
+tally('added', (#ARGV - 4) / 2)
 return 1

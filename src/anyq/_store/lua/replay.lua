@@ -3,6 +3,7 @@
 --       then what the max_length is about: pauses, the lanes (returned, and those of the priorities 0 to 9, unless the queue has
 --       but one)
 --       then per letter: what its job left: result, failure; with a claim: its taken id; with a unique key: that key
+--       (and those of _count.lua)
 -- ARGV  1 number of this batch   2 seconds to remember   3 max_length (0: none)
 --       4 milliseconds for which a job holds its claims, if nobody ends it   5 number of keys for the max_length
 --       6 channel to tell of a new lane
@@ -34,7 +35,7 @@ local function free(key, owner)
   return not held or string.match(held, '^%d+[:~](.*)$') == owner
 end
 
-local reply, key = {}, 5 + tonumber(ARGV[5])
+local reply, replayed, key = {}, 0, 5 + tonumber(ARGV[5])
 for i = FIRST, #ARGV, STEP do
   local id, name, claim, unique = ARGV[i], ARGV[i + 1], ARGV[i + 3], ARGV[i + 4]
   local result, failure, taken, lock = KEYS[key], KEYS[key + 1], nil, nil
@@ -63,8 +64,10 @@ for i = FIRST, #ARGV, STEP do
     redis.call('DEL', result, failure)
     forget_request(KEYS[4], failure)
     redis.call('XDEL', KEYS[1], id)
+    replayed = replayed + 1
   end
   reply[#reply + 1] = answer
 end
 redis.call('SET', KEYS[3], ARGV[1] .. ' ' .. table.concat(reply, ' '), 'EX', ARGV[2])
+tally('replayed', replayed)
 return reply

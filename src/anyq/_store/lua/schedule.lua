@@ -4,7 +4,7 @@
 --       with a unique key: that key
 --       when it is delayed: its index
 --       with an expected holder that is not itself: the index of that one
---       when others may wait for it: its track
+--       when others may wait for it: its track   (and those of _count.lua)
 -- ARGV  1 number of this batch   2 lowest number not yet answered   3 max_length (0: none)   4 seconds to remember
 --       5 channel to wake promoters   6 milliseconds past its due time for which a job holds its claims, if nobody ends it
 --       7 fourth byte of their delayed members: '0', or their priority and one   8 channel to tell of a new lane
@@ -49,7 +49,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local before = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]
 local fresh = ARGV[7] ~= '0' and redis.call('EXISTS', KEYS[1]) == 0
-local reply, key, life = {}, 5 + tonumber(ARGV[9]), tonumber(ARGV[6])
+local reply, added, key, life = {}, 0, 5 + tonumber(ARGV[9]), tonumber(ARGV[6])
 for i = FIRST, #ARGV, STEP do
   local when, number, name, envelope = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3]
   local claim, id, window, expected = ARGV[i + 4], ARGV[i + 5], tonumber(ARGV[i + 6]), ARGV[i + 8]
@@ -113,6 +113,7 @@ for i = FIRST, #ARGV, STEP do
       redis.call('SET', unique, until_ .. sign .. id, 'PX', string.format('%.0f', math.max(lasts, window)))
     end
   end
+  if answer == 1 then added = added + 1 end
   reply[#reply + 1] = answer
 end
 
@@ -126,4 +127,5 @@ redis.call('EXPIRE', KEYS[3], ARGV[4])
 local after = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]
 if after ~= before and after then redis.call('PUBLISH', ARGV[5], after) end
 if fresh and redis.call('EXISTS', KEYS[1]) == 1 then redis.call('PUBLISH', ARGV[8], KEYS[1]) end
+tally('added', added)
 return reply

@@ -1,0 +1,85 @@
+"""The numbers of a queue, put together from what its keys tell: how much there is, how old, how much was ever done.
+
+Everything is read in bounded steps, however many jobs there are.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from ._core.keys import Keys
+from ._core.totals import MINUTE, Totals, by_minute, lately
+from ._redis.client import Client
+from ._services.patience import Patience
+from ._store import inspect, totals
+from ._store.totals import Counted
+from .settings import from_milliseconds
+from .vitals import Minute, QueueStats, Rates
+
+#: Minutes of history from which the rates of the last five follow: five and the one before, of which a part counts.
+_LATELY = 6
+
+
+async def stats(client: Client, keys: Keys, patience: Patience) -> QueueStats:
+    """Tell what a queue holds, how long it has waited, and what was ever counted."""
+    depths = await patience(lambda: inspect.depths(client, keys))
+    ages = await patience(lambda: inspect.ages(client, keys))
+    counted = await patience(lambda: totals.read(client, keys, _LATELY))
+    ever = counted.totals
+    return QueueStats(
+        ready=max(0, depths.ready - depths.held),
+        running=depths.held,
+        delayed=depths.delayed,
+        due=depths.due,
+        aside=depths.aside,
+        dead=depths.dead_letters,
+        trimmed=ages.trimmed,
+        oldest=ages.oldest,
+        next_due=ages.next_due,
+        paused=depths.paused,
+        paused_until=_end(depths.paused_until),
+        paused_tasks={task: _end(until) for task, until in sorted(depths.paused_tasks.items())},
+        waiting=depths.waiting,
+        added=ever.added,
+        replayed=ever.replayed,
+        done=ever.done,
+        failed=ever.failed,
+        retried=ever.retried,
+        given_up=ever.dead,
+        cancelled=ever.cancelled,
+        lost=ever.lost,
+        last_minute=_rates(counted, 1),
+        last_five_minutes=_rates(counted, 5),
+    )
+
+
+async def history(client: Client, keys: Keys, patience: Patience, minutes: int) -> list[Minute]:
+    """Tell what happened in each of the last ``minutes``, the one that has only begun last."""
+    counted = await patience(lambda: totals.read(client, keys, minutes))
+    happened = by_minute(counted.totals, counted.rows)
+    present = counted.now_ms // MINUTE * MINUTE
+    starts = range(present - (minutes - 1) * MINUTE, present + MINUTE, MINUTE)
+    return [_minute(start, happened.get(start, Totals())) for start in starts]
+
+
+def _minute(start: int, happened: Totals) -> Minute:
+    return Minute(
+        start=from_milliseconds(start),
+        added=happened.added,
+        replayed=happened.replayed,
+        done=happened.done,
+        failed=happened.failed,
+        retried=happened.retried,
+        given_up=happened.dead,
+        cancelled=happened.cancelled,
+        lost=happened.lost,
+    )
+
+
+def _end(until_ms: int) -> datetime | None:
+    return from_milliseconds(until_ms) if until_ms else None
+
+
+def _rates(counted: Counted, minutes: int) -> Rates:
+    added, ended, failed = lately(by_minute(counted.totals, counted.rows), counted.now_ms, minutes)
+    return Rates(added=added, ended=ended, failed=failed)
