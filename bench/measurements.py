@@ -130,7 +130,7 @@ CONSUME_EVENTS = Measurement(
 CONSUME_YIELD = Measurement(
     key="consume-yield",
     title="Consume, a handler that yields",
-    about="Events off; the handler awaits `sleep(0)` once (`asyncio.sleep` for ChasquiMQ, `anyio.sleep` for AnyQ).",
+    about="Events off; the handler awaits `sleep(0)` once (that of `asyncio` or `trio`).",
     runs=consumers("--handler", "yield"),
     figures=RATES,
     goals=(Goal("anyq asyncio", "rate", over="chasquimq", least=5),),

@@ -31,6 +31,7 @@ LAYERS = [
         "dead_letters",
         "jobs",
         "tasks",
+        "aggregates",
         "handles",
         "schedules",
         "queue",

@@ -16,6 +16,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 PUBLIC = """
     RunOptions TaskOptions JobOptions
     Queue Task AsyncTask PlainTask Call JobHandle Job Progress LogLine Worker Statistics Health serve current_job
+    AggregateTask AggregateDecorator
     Backoff Limits Retention Middleware CallNext Depends
     Cron Every Missed Schedule Schedules ScheduleDecorator ScheduleOptions PlannedRun UnknownSchedule
     DeadLetters DeadLetter DeadLetterFilter Replayed QueueStats Rates Minute WorkerInfo RunningJob Event Events

@@ -22,6 +22,7 @@ from ._core.middleware import CallNext, Middleware
 from ._core.notes import LogLine, Progress
 from ._core.schedules import Cron, Every, Missed
 from ._core.status import Cancellation, JobStatus
+from .aggregates import AggregateDecorator, AggregateTask
 from .context import current_job
 from .dead_letters import DeadLetterFilter, DeadLetters, Replayed
 from .errors import (
@@ -55,6 +56,8 @@ from .vitals import Health, Minute, QueueStats, Rates, RunningJob, Statistics, W
 from .worker import Worker
 
 __all__ = [
+    "AggregateDecorator",
+    "AggregateTask",
     "AnyQError",
     "AsyncTask",
     "Backoff",

@@ -5,20 +5,23 @@ It needs no tasks and no worker: what is asked is read from Redis, and what is d
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from datetime import datetime
 from typing import Any
+
+import anyio
 
 from . import _numbers
 from ._core.jobs import JobInfo
 from ._place import Place
+from ._services.draining import until_empty
 from ._services.patience import Patience
 from ._services.pausing import Pausing
 from ._store.workers import workers
 from .events import Events
 from .handles import JobHandle
 from .jobs import Jobs
-from .settings import at_least, moment, name
+from .settings import Duration, at_least, moment, name, optional_seconds
 from .tasks import Task
 from .vitals import Minute, QueueStats, WorkerInfo
 
@@ -240,6 +243,53 @@ class Operating(Place):
             with session.until_left():
                 patience = session.patience.of(f"the history of {self.name!r}")
                 return await _numbers.history(session.client, self.keys, patience, minutes)
+
+    async def drain(
+        self,
+        timeout: Duration | None = None,
+        progress: Callable[[int, int], object] | None = None,
+        *,
+        delayed: bool = False,
+    ) -> QueueStats:
+        """Wait until the queue is empty, whoever works on it: nothing ready, due, running, or on its way back.
+
+        Args:
+            timeout: Seconds to wait; ``None`` waits for as long as it takes.
+            progress: Called again and again with how many jobs are gone of those that it has seen, and how many those
+                are.
+            delayed: Wait for jobs too whose time has not come: delays, retries, those whose name no worker knows yet.
+
+        Returns:
+            What the queue holds then: `QueueStats` tells what was not waited for. Those are delayed jobs, dead letters,
+            and whatever is paused: of a paused queue only what is in workers' hands is waited for.
+
+        Raises:
+            TimeoutError: It is not empty by then; the message says what is left.
+            RedisUnavailable: Redis was away for longer than ``outage_timeout``.
+
+        Nothing is stopped: who goes on enqueuing keeps it waiting, and without a worker it waits for ever. It looks
+        again and again, at most every 5 ms, and 4 times a second when it takes longer. Safe to cancel.
+
+        Example:
+            >>> stats = await queue.drain(timeout=60)
+            >>> print(f"empty, but for {stats.delayed} delayed jobs")
+        """
+        limit = optional_seconds("timeout", timeout)
+        found: QueueStats | None = None
+
+        async def look() -> QueueStats:
+            nonlocal found
+            found = await self.stats()
+            return found
+
+        with anyio.move_on_after(limit):
+            return await until_empty(look, delayed=delayed, progress=progress)
+        what = (
+            ""
+            if found is None
+            else f": {found.ready} ready, {found.running} running, {found.delayed} delayed"
+        )
+        raise TimeoutError(f"queue {self.name!r} is not empty after {limit:g} s{what}")
 
     async def workers(self) -> list[WorkerInfo]:
         """List who works on this queue: where, what each runs and since when, which tasks it knows, how it is.

@@ -26,12 +26,15 @@ from ._redis.subscriber import Subscriber
 from ._redis.tasks import BlockTasks
 from ._services.clock import ServerClock
 from ._services.controller import Controller
+from ._services.gatherer import Gatherer
 from ._services.inquiry import Inquiry
 from ._services.patience import Outages, Patience
 from ._services.publisher import Publisher
 from ._store.clock import server_ms
 from ._store.control import Controlling
+from ._store.gather import gather
 from ._store.publish import Publishing
+from ._store.tally import Tally
 from .errors import AnyQError
 from .settings import Retention
 
@@ -57,6 +60,7 @@ class Session:
         client: The connection that everybody shares.
         subscriber: Hears what is published.
         publisher: Adds jobs.
+        gatherer: Puts items into groups.
         controller: Finds and changes single jobs.
         inquiry: Tells all that is known of one.
         outages: Where trouble is told.
@@ -70,6 +74,7 @@ class Session:
     client: Client
     subscriber: Subscriber
     publisher: Publisher
+    gatherer: Gatherer
     controller: Controller
     inquiry: Inquiry
     outages: Outages
@@ -143,6 +148,7 @@ async def open_session(
         BlockTasks() as tasks,
     ):
         producer = os.urandom(9).hex().encode()
+        tally = Tally(client, keys, retention.history_minutes)
         publishing = Publishing(client, keys, producer, retention.history_minutes)
         patience = Patience("producing", outages, limit=outage_timeout)
         publisher = Publisher(queue=queue, publishing=publishing, patience=patience, max_length=max_length)
@@ -160,11 +166,17 @@ async def open_session(
             keys=keys, client=client, controller=controller, patience=asking,
             server_ms=partial(_time, clock, client, asking),
         )  # fmt: skip
+        gatherer = Gatherer(
+            send=partial(gather, tally, keys, producer, max_length=max_length),
+            publisher=publisher,
+            start=lambda: tasks.start_soon(gatherer.run, name=f"gatherer of {queue}"),
+        )
         session = Session(
             address,
             client,
             subscriber,
             publisher,
+            gatherer,
             controller,
             inquiry,
             outages,
@@ -177,6 +189,7 @@ async def open_session(
         finally:
             if publisher.used:
                 with anyio.move_on_after(session.farewell, shield=True):
+                    await gatherer.finish()
                     await publisher.finish()
                     try:
                         # Bytes of a lost connection may still come: then the memory stays, and runs out by itself.

@@ -174,52 +174,16 @@ class Options:
         if not given:
             return NO_OPTIONS
         known("a job", given, _JOB)
-        asked: Mapping[str, Any] = cast("Any", given)
-        delay, at, backoff = given.get("delay"), given.get("at"), asked.get("backoff")
-        if delay is not None and at is not None:
-            raise ValueError(f"delay and at exclude each other, and both were given: {delay!r} and {at!r}")
         policy = policy_of(given)
         if policy.backoff is not None and policy.backoff.function is not None:
             raise ValueError("a Backoff.of function cannot travel with a job: set it on the task")
+        after = _parents(given.get("after"))
+        _refuse_contradictions(given, after)
         job_id, unique, debounce = given.get("id"), given.get("unique"), bool(given.get("debounce"))
         window = optional_seconds("window", given.get("window"))
-        if unique is None and (window is not None or debounce):
-            raise ValueError(
-                "window and debounce are about a unique key, and none was given: set unique='...' too"
-            )
-        if debounce:
-            if window is None:
-                raise ValueError("debounce waits for a quiet window, and none was given: set window=... too")
-            if delay is not None or at is not None or job_id is not None:
-                raise ValueError("debounce chooses the job's time and id: it excludes delay, at and id")
-            delay = window
-        after = _parents(given.get("after"))
-        if after and any(value is not None for value in (delay, at, job_id, unique)):
-            raise ValueError(
-                "after makes the job wait for others: it excludes delay, at, id, unique and debounce"
-            )
-        on_failure = given.get("on_failure")
-        if on_failure not in (None, "fail", "run"):
-            raise ValueError(f"on_failure must be 'fail' or 'run', not {on_failure!r}")
-        if on_failure is not None and not after:
-            raise ValueError(
-                "on_failure is about jobs that this one waits for, and none was given: set after=[...] too"
-            )
+        wait_ms, due_ms = _start(window if debounce else given.get("delay"), given.get("at"))
+        deadline_ms, expires = _end(given.get("deadline"), wait_ms, due_ms)
         tracked = bool(given.get("tracked")) or bool(after)
-        wait_ms = None if delay is None else round(seconds("delay", delay) * 1000)
-        if wait_ms is not None and wait_ms >= 2**53:  # what Redis's scripts can count
-            raise ValueError(f"delay must be at most {2**53 // 1000} seconds, not {delay!r}")
-        due_ms = None if at is None else moment("at", at)
-        deadline = given.get("deadline")
-        moments = isinstance(deadline, datetime)
-        deadline_ms = max(1, moment("deadline", deadline)) if moments else None
-        expires = None if moments else optional_seconds("deadline", deadline)
-        if (due_ms is not None and deadline_ms is not None and deadline_ms <= due_ms) or (
-            wait_ms is not None and expires is not None and expires * 1000 <= wait_ms
-        ):
-            raise ValueError(
-                f"deadline {deadline!r} is over before the job is due: it would never be started"
-            )
         extras = Extras(
             deadline_ms=deadline_ms,
             timeout=policy.timeout,
@@ -229,6 +193,7 @@ class Options:
             tracked=tracked,
             priority=DEFAULT_PRIORITY if policy.priority is None else policy.priority,
         )
+        overrides = policy.attempts is not None or policy.backoff is not None
         return Options(
             id=None if job_id is None else name("id", job_id),
             unique=unique,
@@ -236,16 +201,14 @@ class Options:
             debounce=debounce,
             tracked=tracked,
             after=after,
-            runs_anyway=on_failure == "run",
+            runs_anyway=given.get("on_failure") == "run",
             delay_ms=wait_ms or None,
             due_ms=due_ms,
             expires=expires,
             priority=policy.priority,
             wait=bool(given.get("wait", True)),
             result_ttl=policy.result_ttl,
-            override=NO_OVERRIDE
-            if policy.attempts is None and backoff is None
-            else Override(policy.attempts, policy.backoff),
+            override=Override(policy.attempts, policy.backoff) if overrides else NO_OVERRIDE,
             extras=NO_EXTRAS if extras == NO_EXTRAS else extras,
         )
 
@@ -277,6 +240,57 @@ NO_OPTIONS = Options()
 
 #: How many jobs one may wait for.
 _MOST_PARENTS = 1000
+
+
+def _refuse_contradictions(given: JobOptions, after: Collection[object]) -> None:
+    """Refuse what excludes each other, and what is about something that was not given."""
+    delay, at, job_id, unique = (given.get("delay"), given.get("at"), given.get("id"), given.get("unique"))
+    window, debounce, on_failure = given.get("window"), given.get("debounce"), given.get("on_failure")
+    if delay is not None and at is not None:
+        raise ValueError(f"delay and at exclude each other, and both were given: {delay!r} and {at!r}")
+    if unique is None and (window is not None or debounce):
+        raise ValueError(
+            "window and debounce are about a unique key, and none was given: set unique='...' too"
+        )
+    if debounce and window is None:
+        raise ValueError("debounce waits for a quiet window, and none was given: set window=... too")
+    if debounce and any(value is not None for value in (delay, at, job_id)):
+        raise ValueError("debounce chooses the job's time and id: it excludes delay, at and id")
+    if after and any(value is not None for value in (delay, at, job_id, unique)):
+        raise ValueError(
+            "after makes the job wait for others: it excludes delay, at, id, unique and debounce"
+        )
+    if on_failure not in (None, "fail", "run"):
+        raise ValueError(f"on_failure must be 'fail' or 'run', not {on_failure!r}")
+    if on_failure is not None and not after:
+        raise ValueError(
+            "on_failure is about jobs that this one waits for, and none was given: set after=[...] too"
+        )
+
+
+def _start(delay: Duration | None, at: datetime | None) -> tuple[int | None, int | None]:
+    """Give the milliseconds to wait, or the epoch millisecond of the start."""
+    due_ms = None if at is None else moment("at", at)
+    wait_ms = None if delay is None else round(seconds("delay", delay) * 1000)
+    if wait_ms is not None and wait_ms >= 2**53:  # what Redis's scripts can count
+        raise ValueError(f"delay must be at most {2**53 // 1000} seconds, not {delay!r}")
+    return wait_ms, due_ms
+
+
+def _end(
+    deadline: datetime | Duration | None, wait_ms: int | None, due_ms: int | None
+) -> tuple[int | None, float | None]:
+    """Give the epoch millisecond of the deadline, or the seconds until then."""
+    deadline_ms, expires = None, None
+    if isinstance(deadline, datetime):
+        deadline_ms = max(1, moment("deadline", deadline))
+        over = due_ms is not None and deadline_ms <= due_ms
+    else:
+        expires = optional_seconds("deadline", deadline)
+        over = wait_ms is not None and expires is not None and expires * 1000 <= wait_ms
+    if over:
+        raise ValueError(f"deadline {deadline!r} is over before the job is due: it would never be started")
+    return deadline_ms, expires
 
 
 def _parents(given: object) -> tuple[Identified | str, ...]:

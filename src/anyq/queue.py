@@ -29,6 +29,7 @@ from ._services.lifespans import Lifespan
 from ._services.lifespans import checked as checked_lifespans
 from ._services.publisher import Leaving
 from ._store.publish import MOST_CHILDREN, Addition, Answer, Holder, Obstacle
+from .aggregates import AggregateDecorator, Grouping, decorator
 from .dead_letters import DeadLetters
 from .errors import NotOpen, PayloadRefused
 from .handles import JobHandle
@@ -57,6 +58,11 @@ class _Ids(threading.local):
 
 
 _ids = _Ids()
+
+
+def _new_id() -> str:
+    """Make an id, in whatever thread this is."""
+    return _ids.make()
 
 
 class TaskDecorator(Protocol):
@@ -251,6 +257,41 @@ class Queue(Operating):
         checked("middleware", (function,))
         self.around.append(function)
         return function
+
+    def aggregate(
+        self,
+        /,
+        *,
+        key: Callable[[Any], str] | None = None,
+        size: int = 100,
+        delay: Duration = 5.0,
+        maximum_delay: Duration = 60.0,
+        **options: Unpack[TaskOptions],
+    ) -> AggregateDecorator:
+        """Make a function of one list a task whose items are enqueued one by one; a decorator.
+
+        Args:
+            key: Gives the group that an item belongs to, a string: items of different groups never share a call.
+                ``None`` for one group.
+            size: Items that a call takes at most, up to 10,000; with so many it starts at once.
+            delay: Seconds without another item after which a call starts.
+            maximum_delay: Seconds after a call's first item when it starts at the latest.
+            **options: How the calls run: see `TaskOptions`.
+
+        Raises:
+            ValueError: Another function has this name already, or a setting is wrong.
+            TypeError: The function takes anything but one list (and what a worker fills with `Depends`).
+
+        Until it starts, a call is a delayed job, that of its first item: it can be cancelled or let run at once, and
+        survives whoever made it. It also starts when its items come to 256 KiB.
+
+        Example:
+            >>> @queue.aggregate(key=lambda message: message["to"], delay=5, maximum_delay=60)
+            ... async def digest(messages: list[dict[str, str]]) -> None:
+            ...     print(messages[0]["to"], "has", len(messages), "new messages")
+            >>> await digest.enqueue({"to": "ada@example.com", "text": "hello"})
+        """
+        return decorator(self, Grouping.of(key, size, delay, maximum_delay), options, _new_id)
 
     # -- schedules ------------------------------------------------------------------------------------------------
 

@@ -502,6 +502,7 @@ class Worker:
             state=lambda: "starting" if self._state == "new" else self._state,
             runners=runners,
             every=min(1.0, self._max_block / 4, self.lease / 8),
+            lately=max(1.0, self.lease / 2),
         )
 
     # -- the end --------------------------------------------------------------------------------------------------

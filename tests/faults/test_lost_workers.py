@@ -177,3 +177,27 @@ async def test_jobs_taken_ahead_start_on_another_worker_at_once_behind_any_backl
     assert max(at for _, at in back) < 0.2
     assert [attempt for attempt, _ in back] == [1] * ahead, "each once, and no attempt used up"
     view.assert_nobody_is_left()
+
+
+async def test_a_killed_worker_is_listed_as_silent_until_its_jobs_are_taken_over(
+    queue: Queue, fleet: Fleet, view: View
+) -> None:
+    async with queue:
+        victim = await fleet.start(concurrency=5, lease=1)
+        await queue.enqueue("work", {"number": 1, "seconds": 60})
+        await fleet.until(lambda: len(fleet.runs()) == 1)
+        fleet.signal(victim, signal.SIGKILL)
+        states: list[str] = []
+        with anyio.fail_after(20):
+            while "silent" not in states:
+                [found] = await queue.workers()
+                states.append(found.state)
+                assert found.held == 1
+        rival = await fleet.start(concurrency=5, lease=1, drain_timeout=0)
+        await fleet.until(lambda: len(fleet.runs(rival)) == 1)
+        with anyio.fail_after(20):
+            while len(left := await queue.workers()) > 1:
+                pass
+        assert [(one.pid, one.lives) for one in left] == [(rival.pid, True)]
+        await fleet.leave()
+    view.assert_nobody_is_left()

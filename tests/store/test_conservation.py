@@ -134,6 +134,19 @@ MUTATIONS = {
         "redis.call('ZADD', KEYS[1], ARGV[4], name)",
         "redis.call('XLEN', KEYS[4])",
     ),
+    "a group's items are not counted": ("gather", "redis.call('SETRANGE', index, list, four(count))", ""),
+    "items are put in as often as they are sent": ("gather", "remember(sent, batch, ARGV[2], ARGV[4])", ""),
+    "an answer to items is forgotten": (
+        "gather",
+        "redis.call('ZADD', sent, batch, table",
+        "local _ = tostring(table",
+    ),
+    "a group is there as it was, too": (
+        "gather",
+        "if member then redis.call('ZREM', KEYS[1], member) end",
+        "",
+    ),
+    "a group that is full stays delayed": ("gather", "        redis.call('ZREM', KEYS[1], full)\n", ""),
     "what is acknowledged twice is counted twice": (
         "ack",
         "if found[at] == 1 then done",

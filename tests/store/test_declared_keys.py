@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 
 import pytest
+from tests.support.gathering import group, rule
 from tests.support.hands import Hands, Table, addition, claiming, member
 from tests.support.servers import HOST, Server, free_port
 
@@ -19,10 +20,12 @@ from anyq._store import cancels, dead_letters, events, inspect, jobs, pauses, sc
 from anyq._store.belongings import Belonging, belongings
 from anyq._store.control import Batch, Delayed, Lying
 from anyq._store.dead_letters import Mending, Range
+from anyq._store.gather import Gathered, gather
 from anyq._store.notes import Note, Noting
 from anyq._store.publish import Obstacle
 from anyq._store.schedules import Run
 from anyq._store.settle import Cut, Kept, Letter
+from anyq._store.tally import Tally
 from anyq.settings import Retention
 
 pytestmark = pytest.mark.anyio
@@ -124,10 +127,35 @@ async def do_everything(client: Client, keys: Keys) -> None:
     assert await pauses.resume(client, keys, "task")
     assert await pauses.readmit(client, keys, "task") == 1
 
+    await use_groups(client, keys)
     await mend(client, keys)
     assert await hands.leasing.depart()
     await hands.promoting.resign()
     await producer.forget()
+
+
+async def use_groups(client: Client, keys: Keys) -> None:
+    """Begin a group, join it, find another one than expected, let some go, into a new lane and when full."""
+    long = {"delay_ms": 60_000, "maximum_ms": 60_000}
+    usual, tight = rule(**long), rule(limit=60, **long)
+    high = rule(priority=5 if keys.shared else 8, **long)
+    batches = [
+        group("g", 1, gathering=usual), group("h", 2, expected="g", gathering=usual), group("h", 2, gathering=usual),
+        group("h", *range(4), gathering=high), group("i", "x" * 40, expected="g", gathering=tight),
+        group("j", 1, gathering=usual), group("k", *range(3), expected="j", gathering=usual),
+    ]  # fmt: skip
+    answers: list[Gathered] = []
+    for number, batch in enumerate(batches, 1):
+        answers += await gather(Tally(client, keys), keys, b"g", number, number, [batch], 100)
+    assert [answer.job_id for answer in answers] == [
+        "g",
+        "g",
+        "g",
+        "g" if keys.shared else "h",
+        "i",
+        "j",
+        "j",
+    ]
 
 
 async def use_schedules(hands: Hands) -> None:

@@ -18,6 +18,7 @@ import attrs
 import pytest
 from redis.exceptions import ResponseError
 from tests.support.cancelling import Cancelling
+from tests.support.gathering import Gatherings
 from tests.support.hands import Entry, Hands, Table, addition, claiming, member
 from tests.support.timetable import Timetable
 
@@ -108,6 +109,7 @@ class Walk:
         self.happened: Counter[str] = Counter()  # what the queue is to have counted
         self.timetable = Timetable(self)
         self.cancelling = Cancelling(self)
+        self.gathering = Gatherings(self)
         self._xackdel = xackdel
         self._names = 0
         self._ids = 0
@@ -132,6 +134,8 @@ class Walk:
             (5, self.add_delayed),
             (4, self.add_to_a_lane),
             (4, self.send_again),
+            (6, self.gathering.add),
+            (2, self.gathering.send_again),
             (16, self.read),
             (2, self.lose_a_read),
             (8, self.ack),
@@ -172,7 +176,7 @@ class Walk:
         each_once = self.random.sample(names, len(names))
         for step in range(1, steps + 1):
             move = each_once.pop() if each_once else self.random.choices(names, weights)[0]
-            self.counts[move.__name__] += 1
+            self.counts[move.__qualname__] += 1
             await move()
             if step % look_every == 0:
                 await self.look()
@@ -185,12 +189,14 @@ class Walk:
         for lane in self.lanes:
             for entry, fields in await self.table.entries(lane):
                 stored[decode(fields[b"d"])[0]] += 1
+                self.gathering.look(fields[b"d"])
                 entries.add((lane, entry))
         for _, fields in await self.table.entries(self.keys.aside("task")):
             stored[decode(fields[b"d"])[0]] += 1
         for one in await self.table.delayed():
             job_id = decode(split_member(one)[1])[0]
             stored[job_id] += 1
+            self.gathering.look(split_member(one)[1])
             assert await self.client.call("GET", self.keys.delayed_member(job_id)) == one
         waiting = await self.client.call("HGETALL", self.keys.waiting)
         pairs = (
@@ -516,6 +522,7 @@ class Walk:
         for entry in await self.random.choice([consumer.hands.take, consumer.hands.pick])(count):
             job = self._admitted(entry)
             assert entry.lane in (self.keys.returned, self.keys.lane(job.priority))
+            self.gathering.look(entry.fields[b"d"])
             assert job.attempt == self.used[job.id] + 1, (
                 f"{job.id} comes as attempt {job.attempt}, and used {self.used[job.id]} runs"
             )
@@ -915,6 +922,7 @@ class Walk:
                     await getattr(self.table.producer(), verb)(1, 1, [addition("refused")], 0)
                 assert reply_code(caught.value) == "OOM"
             assert await self.table.everything() == before
+            await self.gathering.refuse()
             for move in (
                 self.retry,
                 self.bury,

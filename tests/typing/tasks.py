@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
-from anyq import Backoff, CallNext, Depends, Job, JobHandle, Queue, Worker
+from anyq import AggregateTask, Backoff, CallNext, Depends, Job, JobHandle, Queue, Worker
 
 queue = Queue("typing")
 
@@ -98,3 +98,25 @@ async def dependencies_need_not_be_given() -> None:
     Worker(queue, middleware=[around], lifespan=[mailer], processes=2)
     Worker(queue, middleware=[plain])  # type: ignore[list-item]
     queue.task(compute.function, executor="fork")  # type: ignore[call-overload]
+
+
+@queue.aggregate(
+    key=lambda message: message["to"], size=10, delay=1, maximum_delay=timedelta(minutes=1), attempts=3
+)
+async def digest(messages: list[dict[str, str]]) -> int:
+    return len(messages)
+
+
+@queue.aggregate()
+def total(numbers: list[int], mailer: Mailer = Depends()) -> float:
+    return sum(numbers)
+
+
+async def items_are_those_of_the_list() -> None:
+    assert_type(digest, AggregateTask[dict[str, str], int])
+    assert_type(await digest.enqueue({"to": "ada"}), JobHandle[int])
+    assert_type(await total.enqueue_many([1, 2]), list[JobHandle[float]])
+    assert_type(await digest.task.enqueue([{"to": "ada"}]), JobHandle[int])
+    await total.enqueue("1")  # type: ignore[arg-type]
+    await digest.enqueue([{"to": "ada"}])  # type: ignore[arg-type]
+    queue.aggregate(sise=3)  # type: ignore[call-arg]

@@ -205,6 +205,10 @@ class Keys:
         """Stream of the jobs that were set aside because their task is paused."""
         return self._tag + b"aside:" + task.encode()
 
+    def gather(self, task: str, group: str, priority: int = DEFAULT_PRIORITY) -> bytes:
+        """The job in which items for this task gather, while it takes more; a length keeps both names apart."""
+        return self._tag + f"gather:{priority}:{len(task)}:{task}:{group}".encode()
+
     def mended(self, token: bytes) -> bytes:
         """The last batch of one replay, or one deletion, of dead letters, and its answers."""
         return self._tag + b"mended:" + token

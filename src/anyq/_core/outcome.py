@@ -101,11 +101,31 @@ class Hopeless(Unrecoverable):
 
 
 @attrs.frozen
-class Retry:
-    """The job comes back later.
+class Outcome:
+    """What a delivery came to.
 
     Attributes:
         job: The job.
+    """
+
+    job: Job
+
+    @property
+    def lane(self) -> bytes:
+        """The stream of its entry."""
+        return self.job.lane
+
+    @property
+    def entry(self) -> bytes:
+        """Its entry id."""
+        return self.job.entry
+
+
+@attrs.frozen
+class Retry(Outcome):
+    """The job comes back later.
+
+    Attributes:
         delay: Seconds until it is due.
         failed: Failed runs to write into its envelope.
         error: What went wrong, or ``None`` when nothing did (`RetryLater`, parking).
@@ -113,110 +133,39 @@ class Retry:
         quiet: Whether nothing happened that anybody must be told: the job only waits for its turn.
     """
 
-    job: Job
     delay: float
     failed: int
     error: Error | None = None
     parked: float | None = None
     quiet: bool = False
 
-    @property
-    def lane(self) -> bytes:
-        """The stream of its entry."""
-        return self.job.lane
-
-    @property
-    def entry(self) -> bytes:
-        """Its entry id."""
-        return self.job.entry
-
 
 @attrs.frozen
-class Dead:
+class Dead(Outcome):
     """The job is given up and becomes a dead letter.
 
     Attributes:
-        job: The job.
         reason: Why, in one word.
         error: What went wrong last.
     """
 
-    job: Job
     reason: str
     error: Error | None = None
 
-    @property
-    def lane(self) -> bytes:
-        """The stream of its entry."""
-        return self.job.lane
 
-    @property
-    def entry(self) -> bytes:
-        """Its entry id."""
-        return self.job.entry
+@attrs.frozen
+class Released(Outcome):
+    """The run was cut short through no fault of the job: hand it back, no attempt used up."""
 
 
 @attrs.frozen
-class Released:
-    """The run was cut short through no fault of the job: hand it back, no attempt used up.
-
-    Attributes:
-        job: The job.
-    """
-
-    job: Job
-
-    @property
-    def lane(self) -> bytes:
-        """The stream of its entry."""
-        return self.job.lane
-
-    @property
-    def entry(self) -> bytes:
-        """Its entry id."""
-        return self.job.entry
+class Aside(Outcome):
+    """The job's task is paused: set it aside, unstarted, until the task is resumed."""
 
 
 @attrs.frozen
-class Aside:
-    """The job's task is paused: set it aside, unstarted, until the task is resumed.
-
-    Attributes:
-        job: The job.
-    """
-
-    job: Job
-
-    @property
-    def lane(self) -> bytes:
-        """The stream of its entry."""
-        return self.job.lane
-
-    @property
-    def entry(self) -> bytes:
-        """Its entry id."""
-        return self.job.entry
-
-
-@attrs.frozen
-class Cancelled:
-    """Somebody cancelled the job: end it. It was not begun, or was cut short.
-
-    Attributes:
-        job: The job.
-    """
-
-    job: Job
-
-    @property
-    def lane(self) -> bytes:
-        """The stream of its entry."""
-        return self.job.lane
-
-    @property
-    def entry(self) -> bytes:
-        """Its entry id."""
-        return self.job.entry
+class Cancelled(Outcome):
+    """Somebody cancelled the job: end it. It was not begun, or was cut short."""
 
 
 def given_up(job: Job, attempts: int) -> Dead | None:

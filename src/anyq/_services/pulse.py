@@ -35,10 +35,18 @@ class Pulse:
         state: Gives ``running`` or ``draining``.
         runners: All of them.
         every: Seconds between two beats of the pulse.
+        lately: Seconds for which it is told at least that the event loop was late; longer than between two heartbeats.
     """
 
     def __init__(
-        self, *, name: str, concurrency: int, state: Callable[[], str], runners: Runners, every: float
+        self,
+        *,
+        name: str,
+        concurrency: int,
+        state: Callable[[], str],
+        runners: Runners,
+        every: float,
+        lately: float,
     ) -> None:
         self._portrait = Portrait(
             name=name,
@@ -52,9 +60,10 @@ class Pulse:
         self._state = state
         self._runners = runners
         self._every = every
+        self._lately = lately
         self._seen: list[tuple[Branch, Heartbeat]] = []
         self._started = time.monotonic()
-        self._lag = 0.0
+        self._lag, self._lag_before, self._lag_since = 0.0, 0.0, self._started
 
     def add(self, branch: Branch, heartbeat: Heartbeat) -> None:
         """Tell about one more queue, with the beats of this heartbeat."""
@@ -71,12 +80,17 @@ class Pulse:
                 heartbeat.tick()
             if began >= next_record:
                 self._tell(self._seen)
-                self._lag = 0.0
                 ended = time.monotonic()
                 next_record = ended + _SHARE * (ended - began)
             due = time.monotonic() + self._every
             await anyio.sleep(self._every)
-            self._lag = max(self._lag, time.monotonic() - due)
+            self._late(time.monotonic(), due)
+
+    def _late(self, now: float, due: float) -> None:
+        """Note by how much the loop was late; a record that is never written must not be the only one that says so."""
+        if now - self._lag_since > self._lately:
+            self._lag, self._lag_before, self._lag_since = 0.0, self._lag, now
+        self._lag = max(self._lag, now - due)
 
     def tell(self) -> None:
         """Tell at once: the worker's state changed."""
@@ -110,7 +124,7 @@ class Pulse:
             fallback=home.fallback is not None,
             paused=gate.known and gate.queue,
             paused_tasks=gate.tasks if gate.known else (),
-            loop_lag=self._lag,
+            loop_lag=max(self._lag, self._lag_before),
         )
 
 

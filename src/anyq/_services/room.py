@@ -69,7 +69,8 @@ class Room:
             self._wanted.set()
 
     def freed(self) -> None:
-        """A runner became idle: every reader gets its turn, so that no queue starves another."""
-        for room in self._crew.rooms:
-            if room._wanted is not None:
+        """A runner became idle: each reader that has nothing for it gets its turn, so that no queue starves another."""
+        crew = self._crew
+        for room in crew.rooms:
+            if room._wanted is not None and crew.idle > room.buffered:
                 room._wanted.set()

@@ -56,7 +56,7 @@ from .room import Crew
 
 logger = logging.getLogger("anyq.runners")
 
-#: Seconds of jobs that never suspend after which a runner lets others have a turn.
+#: Seconds of jobs that never suspend after which the runners let others have a turn.
 _TURN = 0.004
 
 
@@ -110,6 +110,7 @@ class Runners:
         self._processes = processes
         self._context: Context = copy_context()
         self._stopping = False
+        self._turn_ends = 0.0
         self._suspect: Job | None = None
         self.runners: list[Runner] = []
         self.abandoned: list[Job] = []
@@ -210,7 +211,6 @@ class Runners:
         """Run jobs; give True when none will come any more, False when this runner must begin anew."""
         ready, crew, scope = self._ready, self._crew, runner.scope
         now = time.monotonic()
-        turn_ends = now + _TURN
         while True:
             if not ready:
                 try:
@@ -219,7 +219,7 @@ class Runners:
                     if not await self._wait():
                         return True
                     now = time.monotonic()
-                    turn_ends = now + _TURN
+                    self._turn_ends = now + _TURN
                 except anyio.EndOfStream:
                     return True
                 continue
@@ -269,10 +269,10 @@ class Runners:
             if not clean:
                 return False
             now = time.monotonic()
-            if now > turn_ends:
+            if now > self._turn_ends:
+                self._turn_ends = now + _TURN  # one gives the others a turn; that will do for all
                 await checkpoint()
                 now = time.monotonic()
-                turn_ends = now + _TURN
 
     async def _wait(self) -> bool:
         """Wait in line until there are jobs; give False when none will come any more."""

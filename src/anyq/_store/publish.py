@@ -15,7 +15,7 @@ from . import scripts
 from .tally import MINUTES, Tally
 
 #: Seconds for which the server remembers which batches of a producer took effect: far longer than anybody resends.
-_REMEMBERED = 3600
+REMEMBERED = 3600
 
 #: Milliseconds past its due time for which a job holds its claims, should no script ever end it (a stream that somebody
 #: deleted). On a queue shared with chasquimq, whose workers end no claims, it is chasquimq's hour.
@@ -141,7 +141,7 @@ class Publishing:
         Raises:
             Full: There is no room for all of them under ``max_length`` (0: no limit); nothing was added.
         """
-        args: list[bytes | str | int] = [batch, lowest, max_length, _REMEMBERED]
+        args: list[bytes | str | int] = [batch, lowest, max_length, REMEMBERED]
         for job in jobs:
             args.append(job.name)
             args.append(job.envelope)
@@ -151,10 +151,10 @@ class Publishing:
 
     def begin(self, batch: int, lowest: int, name: str, envelopes: Sequence[bytes]) -> Waiter | None:
         """Send plain jobs of one task as a batch, without waiting; ``None`` if nothing could be sent."""
-        args: list[bytes | str | int] = [batch, lowest, 0, _REMEMBERED]
+        args: list[bytes | str | int] = [batch, lowest, 0, REMEMBERED]
         for envelope in envelopes:
             args += name, envelope
-        return self._client.begin(scripts.PUBLISH, (self._keys.stream, self._sent), args)
+        return self._client.begin(scripts.PUBLISH, *self._tally.words((self._keys.stream, self._sent), args))
 
     async def ended(self, waiter: Waiter | None) -> bool:
         """Wait for what `begin` sent, and tell whether it was added for sure."""
@@ -181,7 +181,7 @@ class Publishing:
         counted = self._counted if max_length else ()
         keys = [self._keys.lane(priority), self._keys.delayed, self._sent, self._keys.cancels, *counted]
         lasting = claims_ms(self._keys)
-        args: list[bytes | str | int] = [batch, lowest, max_length, _REMEMBERED, self._keys.due, lasting]
+        args: list[bytes | str | int] = [batch, lowest, max_length, REMEMBERED, self._keys.due, lasting]
         args += lane_byte(priority), self._keys.widened, len(counted)
         for job in jobs:
             if job.due_ms is not None:
@@ -230,7 +230,7 @@ class Publishing:
             Full: There is no room for one that would be ready now; nothing was added.
         """
         keys = [self._keys.stream, self._keys.waiting, self._keys.children, self._sent]
-        args: list[bytes | str | int] = [batch, lowest, max_length, _REMEMBERED, _CLAIMS_MS, MOST_CHILDREN]
+        args: list[bytes | str | int] = [batch, lowest, max_length, REMEMBERED, _CLAIMS_MS, MOST_CHILDREN]
         for job in jobs:
             assert job.job_id is not None
             keys += (self._keys.track(id) for id in (job.job_id, *job.after))

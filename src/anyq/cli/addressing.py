@@ -48,14 +48,20 @@ def queue_options(command: Command) -> Command:
     )
 
 
-def queue_of(queue: str, url: str | None, prefix: str) -> Queue:
+def queue_of(queue: str, url: str | None, prefix: str, *, patience: float = _PATIENCE) -> Queue:
     """Make the queue that the options name.
+
+    Args:
+        queue: Its name.
+        url: Where it is.
+        prefix: What its keys begin with.
+        patience: Seconds for which an outage is waited through.
 
     Raises:
         click.BadParameter: One of them is wrong.
     """
     try:
-        return Queue(queue, url, prefix=prefix, outage_timeout=_PATIENCE)
+        return Queue(queue, url, prefix=prefix, outage_timeout=patience)
     except (ValueError, TypeError) as error:
         raise click.UsageError(clean(str(error), 1000)) from None
 

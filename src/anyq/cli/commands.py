@@ -9,6 +9,7 @@ import click
 from .completion import completion
 from .dead_letters import dlq
 from .demo import demo
+from .drain import drain
 from .events import events
 from .pausing import pause, resume
 from .schedules import schedules
@@ -44,6 +45,7 @@ def anyq() -> None:
 anyq.add_command(completion)
 anyq.add_command(demo)
 anyq.add_command(dlq)
+anyq.add_command(drain)
 anyq.add_command(pause)
 anyq.add_command(resume)
 anyq.add_command(events)

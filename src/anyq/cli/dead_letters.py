@@ -68,6 +68,26 @@ def conditions(command: Command) -> Command:
     return command
 
 
+def choice(command: Command) -> Command:
+    """Give a command the options that choose letters, named or all, and the one that answers its question."""
+    for option in (
+        click.option("--yes", "-y", is_flag=True, help="Do not ask."),
+        click.option(
+            "--limit",
+            "-n",
+            type=click.IntRange(min=1),
+            help="With --all: how many at most, the oldest first.",
+        ),
+        conditions,
+        click.option(
+            "--all", "all_", is_flag=True, help="All of them, or all that the conditions below choose."
+        ),
+        click.argument("ids", nargs=-1, metavar="[ID]..."),
+    ):
+        command = option(command)
+    return command
+
+
 @dlq.command("list")
 @queue_options
 @conditions
@@ -140,8 +160,8 @@ def show(queue: str, url: str | None, prefix: str, id: str, payload: bool, as_js
     target = queue_of(queue, url, prefix)
 
     async def work() -> DeadLetter | None:
-        [found] = await _find(target.dead_letters, [id])
-        return None if found is None else await target.dead_letters.get(found, payload=payload)
+        found, _ = await _find(target.dead_letters, [id])
+        return await target.dead_letters.get(found[0], payload=payload) if found else None
 
     letter = ask(target, work)
     if letter is None:
@@ -155,16 +175,10 @@ def show(queue: str, url: str | None, prefix: str, id: str, payload: bool, as_js
 
 @dlq.command()
 @queue_options
-@click.argument("ids", nargs=-1, metavar="[ID]...")
-@click.option("--all", "all_", is_flag=True, help="All of them, or all that the conditions below choose.")
-@conditions
-@click.option(
-    "--limit", "-n", type=click.IntRange(min=1), help="With --all: how many at most, the oldest first."
-)
+@choice
 @click.option(
     "--rate", type=click.FloatRange(min=0, min_open=True), help="With --all: jobs a second at most."
 )
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @json_option
 def replay(
     queue: str,
@@ -191,9 +205,8 @@ def replay(
     async def work(tell: Tell) -> tuple[Replayed, list[str]]:
         if chosen is not None:
             return await target.dead_letters.replay_all(limit=limit, rate=rate, progress=tell, **chosen), []
-        found = await _find(target.dead_letters, ids)
-        missing = [id for id, letter in zip(ids, found, strict=True) if not letter]
-        return await target.dead_letters.replay(*filter(None, found), progress=tell), missing
+        found, missing = await _find(target.dead_letters, ids)
+        return await target.dead_letters.replay(*found, progress=tell), missing
 
     replayed, missing = _with_progress(target, "replaying", work)
     _print_replayed(replayed, missing, as_json=as_json)
@@ -204,13 +217,7 @@ def replay(
 
 @dlq.command()
 @queue_options
-@click.argument("ids", nargs=-1, metavar="[ID]...")
-@click.option("--all", "all_", is_flag=True, help="All of them, or all that the conditions below choose.")
-@conditions
-@click.option(
-    "--limit", "-n", type=click.IntRange(min=1), help="With --all: how many at most, the oldest first."
-)
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@choice
 @json_option
 def delete(
     queue: str,
@@ -235,9 +242,8 @@ def delete(
         async def work(tell: Tell) -> tuple[int, list[str]]:
             if chosen is not None:
                 return await target.dead_letters.delete_all(limit=limit, progress=tell, **chosen), []
-            found = await _find(target.dead_letters, ids)
-            deleted = await target.dead_letters.delete(*filter(None, found))
-            return deleted, [id for id, letter in zip(ids, found, strict=True) if not letter]
+            found, missing = await _find(target.dead_letters, ids)
+            return await target.dead_letters.delete(*found), missing
 
         deleted, missing = _with_progress(target, "deleting", work)
     if as_json:
@@ -275,16 +281,22 @@ def _checked(id: str | None) -> str | None:
     return id
 
 
-async def _find(letters: DeadLetters, ids: Sequence[str]) -> list[str | None]:
-    """The letters' ids: each word is one, or the id of a job, of which the newest letter is meant."""
-    found: list[str | None] = []
+async def _find(letters: DeadLetters, ids: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The letters' ids, and the words that name none.
+
+    Each word is one, or the id of a job, of which the newest letter is meant.
+    """
+    found, missing = list[str](), list[str]()
     for id in ids:
         if _LETTER.fullmatch(id) and await letters.get(id) is not None:
             found.append(id)
             continue
         page = await letters.list(job=id, limit=1)
-        found.append(page[0].id if page else None)
-    return found
+        if page:
+            found.append(page[0].id)
+        else:
+            missing.append(id)
+    return found, missing
 
 
 def _agreed(

@@ -39,10 +39,11 @@ LEVELS = ("debug", "info", "warning", "error")
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """What the command line says about a worker; the names are those of `Worker`."""
+    """What the command line says about a worker; the names are those of `Worker`, but for its ``processes``."""
 
     concurrency: int
     threads: int | None
+    executor_processes: int | None
     lease: float
     drain_timeout: float
     attempts: int
@@ -72,7 +73,16 @@ class Settings:
     metavar="SECONDS",
     help="After which others take over a silent worker's.",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="Plain functions that run at the same time.")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Plain functions that run at the same time, each in a thread; --concurrency, at most 40, if left out.",
+)
+@click.option(
+    "--executor-processes",
+    type=click.IntRange(min=1),
+    help='Functions with executor="process" that run at the same time, each in a process; one a core if left out.',
+)
 @click.option(
     "--attempts", type=click.IntRange(min=1), default=5, help="Runs of a job, where tasks say nothing."
 )
@@ -170,7 +180,8 @@ def _make(queues: list[Queue], settings: Settings, sink: PrometheusSink | None) 
         if not queue.runnables and queue.fallback_runnable is None:
             logger.warning("queue %r has no task: is the module that registers them imported?", queue.name)
     try:
-        worker = Worker(queues, **attrs.asdict(settings), metrics=sink)
+        chosen = attrs.asdict(settings)
+        worker = Worker(queues, processes=chosen.pop("executor_processes"), **chosen, metrics=sink)
     except (ValueError, TypeError) as error:
         raise click.UsageError(str(error)) from None
     if sink is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter as Tally
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, cast
 
 import anyio
@@ -75,70 +76,36 @@ class PrometheusSink(Collector):
         self._workers: list[Worker] = []
         self._depths: dict[str, Depths] = {}
         self._own = own = CollectorRegistry(auto_describe=True)
-        job = ("queue", "task")
-        self._jobs = Counter(
-            "anyq_jobs",
-            "Runs that ended: done, failed, or released (handed back).",
-            (*job, "outcome"),
-            registry=own,
+        count, gauge = partial(Counter, registry=own), partial(Gauge, registry=own)
+        spread = partial(Histogram, registry=own)
+        queue, job = ("queue",), ("queue", "task")
+        self._jobs = count(
+            "anyq_jobs", "Runs that ended: done, failed, or released (handed back).", (*job, "outcome")
         )
-        self._duration = Histogram(
-            "anyq_job_duration_seconds", "How long runs took.", job, buckets=durations, registry=own
+        self._duration = spread("anyq_job_duration_seconds", "How long runs took.", job, buckets=durations)
+        self._retries = count("anyq_job_retries", "Jobs that come back after a failure.", job)
+        self._backoff = spread(
+            "anyq_job_retry_delay_seconds", "How long retries wait.", queue, buckets=_DELAYS
         )
-        self._retries = Counter("anyq_job_retries", "Jobs that come back after a failure.", job, registry=own)
-        self._backoff = Histogram(
-            "anyq_job_retry_delay_seconds",
-            "How long retries wait.",
-            ("queue",),
-            buckets=_DELAYS,
-            registry=own,
+        self._dead = count("anyq_jobs_dead", "Jobs that were given up, and why.", (*job, "reason"))
+        self._batches = spread(
+            "anyq_reader_batch_jobs", "Jobs taken from Redis at once.", queue, buckets=_BATCHES
         )
-        self._dead = Counter(
-            "anyq_jobs_dead", "Jobs that were given up, and why.", (*job, "reason"), registry=own
+        self._promoted = count("anyq_promoted_jobs", "Delayed jobs moved to the ready ones.", queue)
+        self._late = gauge("anyq_promoter_lag_seconds", "By how much the last delayed job was late.", queue)
+        self._leads = gauge("anyq_promoter_leads", "Whether this worker promotes on time.", queue)
+        self._changes = count(
+            "anyq_promoter_lock_changes", "How often it began and ceased to.", (*queue, "change")
         )
-        self._batches = Histogram(
-            "anyq_reader_batch_jobs",
-            "Jobs taken from Redis at once.",
-            ("queue",),
-            buckets=_BATCHES,
-            registry=own,
-        )
-        self._promoted = Counter(
-            "anyq_promoted_jobs", "Delayed jobs moved to the ready ones.", ("queue",), registry=own
-        )
-        self._late = Gauge(
-            "anyq_promoter_lag_seconds",
-            "By how much the last delayed job was late.",
-            ("queue",),
-            registry=own,
-        )
-        self._leads = Gauge(
-            "anyq_promoter_leads", "Whether this worker promotes on time.", ("queue",), registry=own
-        )
-        self._changes = Counter(
-            "anyq_promoter_lock_changes",
-            "How often it began and ceased to.",
-            ("queue", "change"),
-            registry=own,
-        )
-        self._taken_over = Counter(
-            "anyq_taken_over_jobs", "Jobs that a worker that is gone had left.", ("queue",), registry=own
-        )
-        self._scheduled = Counter("anyq_scheduled_jobs", "Jobs that schedules made.", job, registry=own)
-        self._overdue = Gauge(
-            "anyq_schedule_lag_seconds", "By how much the last schedule fired late.", ("queue",), registry=own
-        )
-        for queue in self._labels.queues:  # there from the first scrape on: a rate needs its zero
-            for series in (
-                self._backoff,
-                self._batches,
-                self._promoted,
-                self._late,
-                self._leads,
-                self._taken_over,
-                self._overdue,
-            ):
-                series.labels(queue.name)
+        self._taken_over = count("anyq_taken_over_jobs", "Jobs that a worker that is gone had left.", queue)
+        self._scheduled = count("anyq_scheduled_jobs", "Jobs that schedules made.", job)
+        self._overdue = gauge("anyq_schedule_lag_seconds", "By how much the last schedule fired late.", queue)
+        by_queue = (
+            self._backoff, self._batches, self._promoted, self._late, self._leads, self._taken_over, self._overdue,
+        )  # fmt: skip
+        for one in self._labels.queues:  # there from the first scrape on: a rate needs its zero
+            for series in by_queue:
+                series.labels(one.name)
 
     # -- the sink -------------------------------------------------------------------------------------------------
 
