@@ -22,10 +22,10 @@ import attrs
 import pytest
 from tests.support.proxy import FaultProxy, fault_proxy
 from tests.support.servers import SECONDS, Server
+from tests.support.working import AT_ONCE as AT_ONCE
+from tests.support.working import working as working
 
-from anyq import Backoff, Queue, Worker
-
-AT_ONCE = Backoff.fixed(0)
+from anyq import Queue
 
 #: What leaving a worker may take beyond its ``drain_timeout``.
 GRACE = 4.0
@@ -104,15 +104,6 @@ def view(server: Server, queue: Queue) -> View:
 async def proxy(anyio_backend: object, server: Server, redis_url: str) -> AsyncGenerator[FaultProxy]:
     async with fault_proxy(server.socket) as proxy:
         yield proxy
-
-
-@asynccontextmanager
-async def working(*queues: Queue, **settings: Any) -> AsyncGenerator[Worker]:
-    """Run a worker inside the block. Whatever goes wrong ends soon."""
-    settings = {"concurrency": 10, "drain_timeout": 2, **settings}
-    with anyio.fail_after(2 * SECONDS):
-        async with Worker(queues, **settings) as worker:
-            yield worker
 
 
 @attrs.define

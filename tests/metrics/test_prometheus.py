@@ -12,9 +12,10 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from tests.metrics.scrapes import Scrape, scrape
 from tests.support.servers import SECONDS, Server
-from tests.worker.conftest import AT_ONCE, put, until, working
+from tests.support.working import obedient
+from tests.worker.conftest import put, until, working
 
-from anyq import Queue, RetryLater, Task, Unrecoverable, Worker, current_job
+from anyq import Queue, Task, Unrecoverable, Worker
 from anyq._core.job import Job
 from anyq.metrics import JobOutcome, LockOutcome, PromoterTick
 from anyq.metrics.labels import OTHER
@@ -34,18 +35,7 @@ def queue(redis_url: str) -> Queue:
 
 @pytest.fixture
 def act(queue: Queue) -> Task[..., Any]:
-    """A task that does as it is told."""
-
-    @queue.task(attempts=2, backoff=AT_ONCE)
-    async def act(how: str = "") -> None:
-        if how == "fail once" and current_job().attempt == 1:
-            raise ValueError
-        if how == "unrecoverable":
-            raise Unrecoverable
-        if how == "later":
-            raise RetryLater(60)
-
-    return act
+    return obedient(queue)
 
 
 def read(sink: PrometheusSink) -> Scrape:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import anyio
 import pytest
 from tests.redis.conftest import IMPATIENT
+from tests.support.places import at_every_place
 from tests.support.proxy import FaultProxy
 from tests.support.servers import SECONDS, Server
 
@@ -20,43 +20,6 @@ from anyq._redis.settings import TransportSettings
 from anyq._redis.subscriber import Subscriber
 
 pytestmark = pytest.mark.anyio
-Work = Callable[[], Coroutine[Any, Any, Any]]
-
-
-@types.coroutine
-def _counted(
-    work: Coroutine[Any, Any, Any], place: int, cancel: Callable[[], None], seen: list[int]
-) -> Generator[Any, Any, Any]:
-    """Drive a coroutine by hand and cancel when it suspends for the ``place``-th time."""
-    step: Callable[[Any], Any] = work.send
-    argument: Any = None
-    while True:
-        try:
-            yielded = step(argument)
-        except StopIteration as end:
-            return end.value
-        if seen[0] == place:
-            cancel()
-        seen[0] += 1
-        try:
-            argument = yield yielded
-            step = work.send
-        except BaseException as error:  # noqa: BLE001, handed on to the coroutine that is driven
-            argument = error
-            step = work.throw
-
-
-async def cancelled_at_every_place(work: Work, after: Callable[[], Awaitable[None]]) -> int:
-    """Run ``work`` again and again, cancelled at its first, second, ... suspension; how many it has."""
-    place = 0
-    while True:
-        seen = [0]
-        with anyio.CancelScope() as scope:
-            await _counted(work(), place, scope.cancel, seen)
-        await after()
-        if seen[0] <= place:
-            return place
-        place += 1
 
 
 @pytest.mark.parametrize(
@@ -82,7 +45,7 @@ async def test_a_cancelled_call_leaves_the_connection_in_step(
             asked += 1
             assert await client.call("ECHO", asked) == str(asked).encode()
 
-        places = await cancelled_at_every_place(lambda: work(client), in_step)
+        places = await at_every_place(lambda: work(client), in_step)
         assert places >= 1
         assert client.generation == 1
 
@@ -100,7 +63,7 @@ async def test_a_cancelled_first_call_leaves_a_client_that_works(redis_url: str,
             await anyio.lowlevel.checkpoint()
 
     with anyio.fail_after(SECONDS):
-        assert await cancelled_at_every_place(first_call, nothing_is_open) >= 3
+        assert await at_every_place(first_call, nothing_is_open) >= 3
 
 
 async def test_a_cancelled_connect_leaves_nothing_open(start_server: Callable[..., Server]) -> None:
@@ -116,7 +79,7 @@ async def test_a_cancelled_connect_leaves_nothing_open(start_server: Callable[..
 
     for url in (server.url, server.tls_url):
         with anyio.fail_after(2 * SECONDS):
-            places = await cancelled_at_every_place(lambda url=url: connect(url), nothing_is_open)  # type: ignore[misc]
+            places = await at_every_place(lambda url=url: connect(url), nothing_is_open)  # type: ignore[misc]
         assert places >= 4
 
 
@@ -136,7 +99,7 @@ async def test_who_gives_up_waiting_for_a_connection_disturbs_nobody(proxy: Faul
             with anyio.move_on_after(0.05):
                 await client.call("PING", timeout=SECONDS)
             proxy.heal()
-            await cancelled_at_every_place(lambda: client.call("PING", timeout=SECONDS), nothing)
+            await at_every_place(lambda: client.call("PING", timeout=SECONDS), nothing)
         assert replies == [b"PONG"]
 
 
@@ -184,6 +147,6 @@ async def test_a_cancelled_subscription_leaves_the_subscriber_working(client: Cl
                 with anyio.fail_after(SECONDS):
                     await got.wait()
 
-        assert await cancelled_at_every_place(subscribe, works) >= 1
+        assert await at_every_place(subscribe, works) >= 1
         assert heard == []
         assert subscriber.generation == 1

@@ -16,15 +16,16 @@ import attrs
 import msgpack
 import pytest
 from tests.support.servers import SECONDS
+from tests.support.working import AT_ONCE as AT_ONCE
+from tests.support.working import working as working
 
-from anyq import Backoff, Queue, Worker
+from anyq import Queue, Worker
 from anyq._core.codec import decode
 
 T = TypeVar("T")
 
 NO_ARGUMENTS: dict[str, Any] = {}
 
-AT_ONCE = Backoff.fixed(0)
 """For tests of retries that are not about the wait."""
 
 
@@ -64,15 +65,6 @@ def queue(redis_url: str) -> Queue:
 @pytest.fixture
 def notes() -> Notes[Any]:
     return Notes[Any]()
-
-
-@asynccontextmanager
-async def working(*queues: Queue, **settings: Any) -> AsyncGenerator[Worker]:
-    """Run a worker inside the block, with the queues open for the test too. Whatever goes wrong ends soon."""
-    settings = {"concurrency": 10, "drain_timeout": 2, **settings}
-    with anyio.fail_after(2 * SECONDS):
-        async with Worker(queues, **settings) as worker:
-            yield worker
 
 
 async def drained(*queues: Queue, **settings: Any) -> Worker:

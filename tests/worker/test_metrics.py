@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from tests.support.servers import SECONDS
-from tests.worker.conftest import AT_ONCE, Notes, closing, drained, put, until, working
+from tests.support.working import obedient
+from tests.worker.conftest import Notes, closing, drained, put, until, working
 
-from anyq import Queue, RetryLater, Task, Unrecoverable, Worker, current_job
+from anyq import Queue, Task, Worker
 from anyq._services import channels
 from anyq.metrics import (
     DeadLettered,
@@ -31,18 +32,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def act(queue: Queue) -> Task[..., Any]:
-    """A task that does as it is told."""
-
-    @queue.task(attempts=2, backoff=AT_ONCE)
-    async def act(how: str = "") -> None:
-        if how == "fail once" and current_job().attempt == 1:
-            raise ValueError
-        if how == "unrecoverable":
-            raise Unrecoverable
-        if how == "later":
-            raise RetryLater(60)
-
-    return act
+    return obedient(queue)
 
 
 def of(sink: MemorySink, kind: type[Any]) -> list[Any]:
