@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import attrs
 
 from .._core.keys import GROUP, Keys
 from .._redis.client import Client
 from . import scripts
-
-
-def _ends(flat: Iterable[bytes] | Mapping[str, int]) -> Mapping[str, int]:
-    if isinstance(flat, Mapping):
-        return flat
-    pairs = iter(flat)
-    return {name.decode(): int(end) for name, end in zip(pairs, pairs, strict=True)}
 
 
 @attrs.frozen
@@ -43,18 +36,19 @@ class Depths:
     aside: int = 0
     paused: bool = attrs.field(default=False, converter=bool)
     paused_until: int = 0
-    paused_tasks: Mapping[str, int] = attrs.field(factory=dict[str, int], converter=_ends)
+    paused_tasks: Mapping[str, int] = attrs.field(factory=dict[str, int])
     waiting: int = 0
 
 
 async def depths(client: Client, keys: Keys) -> Depths:
     """Count, in one round trip and nearly constant time."""
-    counts = await client.run(
+    *counts, ends, waiting = await client.run(
         scripts.DEPTHS,
         (keys.delayed, keys.dead_letters, keys.pauses, keys.waiting, *keys.all_lanes),
         (GROUP,),
     )
-    return Depths(*counts)
+    paused_tasks = {task.decode(): int(end) for task, end in zip(ends[::2], ends[1::2], strict=True)}
+    return attrs.evolve(Depths(*counts), paused_tasks=paused_tasks, waiting=waiting)
 
 
 @attrs.frozen

@@ -172,6 +172,7 @@ async def _tidy(queue: Queue, account: Account) -> None:
     """Leave nothing on a server that is not ours; best effort, also when the demonstration was cut short."""
     keys = queue.keys
     names = [*keys.all_lanes, keys.delayed, keys.dead_letters, keys.events, keys.promoter_lock]
+    names += keys.counts, keys.history
     for job_id in [*account.plans, *account.pings]:
         names += keys.result(job_id), keys.failure(job_id)
     with anyio.move_on_after(_FAREWELL, shield=True):
