@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from typing import Any
 
 import anyio
 
@@ -24,6 +25,11 @@ async def short() -> None:
     """Ends by itself when another job tells it to."""
     say("begun short")
     await queue.redis.blpop(["go"], timeout=20)
+
+
+@queue.task
+async def add(a: Any, b: Any) -> Any:
+    return a + b
 
 
 @queue.task

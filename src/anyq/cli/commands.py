@@ -10,7 +10,10 @@ from .completion import completion
 from .dead_letters import dlq
 from .demo import demo
 from .drain import drain
+from .enqueue import enqueue
 from .events import events
+from .job import job
+from .jobs import jobs
 from .pausing import pause, resume
 from .schedules import schedules
 from .server import server
@@ -46,6 +49,9 @@ anyq.add_command(completion)
 anyq.add_command(demo)
 anyq.add_command(dlq)
 anyq.add_command(drain)
+anyq.add_command(enqueue)
+anyq.add_command(job)
+anyq.add_command(jobs)
 anyq.add_command(pause)
 anyq.add_command(resume)
 anyq.add_command(events)
