@@ -15,6 +15,7 @@ from tests.support.servers import Server
 
 from anyq import Cancellation, Every, Queue, Unrecoverable, Worker, current_job
 from anyq._core.codec import encode
+from anyq._core.rights import NEEDED
 from anyq.errors import ConfigurationError, WorkerCrashed
 
 pytestmark = pytest.mark.anyio
@@ -64,6 +65,19 @@ def known_to(server: Server, rights: str) -> str:
     """Only commands that this server has."""
     known = set(server.command("COMMAND"))
     return " ".join(right for right in rights.split() if right[1:].partition("|")[0] in known)
+
+
+def test_the_doctor_looks_for_these_rights() -> None:
+    everybody = {"eval", "evalsha", "subscribe", "unsubscribe", "xackdel", "client|unblock"}
+
+    def of(rights: str) -> set[str]:
+        return (
+            {right[1:] for right in rights.split()} - {right[1:] for right in EVERYBODY.split()} - everybody
+        )
+
+    assert NEEDED["producer"] == of(PRODUCER)
+    assert NEEDED["worker"] == of(WORKER)
+    assert of(f"{WORKER} {OPERATOR} {CONTROLLER}") <= NEEDED["operator"]
 
 
 @pytest.fixture

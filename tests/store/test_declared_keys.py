@@ -16,7 +16,7 @@ from anyq._core.keys import CHASQUI, Keys
 from anyq._core.schedules import Every, Firing, Spec
 from anyq._redis.client import Client
 from anyq._redis.scripts import Script
-from anyq._store import cancels, dead_letters, events, inspect, jobs, pauses, scripts, totals
+from anyq._store import cancels, dead_letters, events, fitness, inspect, jobs, pauses, scripts, totals
 from anyq._store.belongings import Belonging, belongings
 from anyq._store.control import Batch, Delayed, Lying
 from anyq._store.dead_letters import Mending, Range
@@ -115,6 +115,7 @@ async def do_everything(client: Client, keys: Keys) -> None:
     for entry in others:
         await hands.settling.ack(entry.lane, [entry.id])
     assert (await pauses.look(client, keys, hands.name)).aside == {"task": 1}
+    assert await fitness.denied_to_us(client, keys) == (frozenset(), "")
     await inspect.depths(client, keys)
     await inspect.ages(client, keys)
     await totals.read(client, keys, 60)

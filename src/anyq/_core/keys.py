@@ -213,6 +213,16 @@ class Keys:
         """The last batch of one replay, or one deletion, of dead letters, and its answers."""
         return self._tag + b"mended:" + token
 
+    @property
+    def doctor(self) -> bytes:
+        """A key that is never there, and a channel that nobody publishes on, for trying what a user may."""
+        return self._tag + b"doctor"
+
+    @property
+    def pattern(self) -> str:
+        """All keys of this queue, as a pattern of ACL rules."""
+        return f"{self._tag.decode()}*"
+
     def heartbeat(self, consumer: bytes) -> bytes:
         """Lives as long as the worker with this consumer name."""
         return self._tag + b"heartbeat:" + consumer

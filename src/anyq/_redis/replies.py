@@ -43,3 +43,10 @@ def field(row: Any, name: bytes) -> Any:
     if is_map(row):
         return row.get(name)
     return next((row[index + 1] for index in range(0, len(row) - 1, 2) if row[index] == name), None)
+
+
+def pairs(reply: Any) -> list[tuple[Any, Any]]:
+    """Names and values of a reply that is a map on RESP3 and a flat list on RESP2; none of an error."""
+    if is_map(reply):
+        return list(reply.items())
+    return list(zip(reply[::2], reply[1::2], strict=True)) if is_list(reply) else []

@@ -9,6 +9,7 @@ import click
 from .completion import completion
 from .dead_letters import dlq
 from .demo import demo
+from .doctor import doctor
 from .drain import drain
 from .enqueue import enqueue
 from .events import events
@@ -48,6 +49,7 @@ def anyq() -> None:
 anyq.add_command(completion)
 anyq.add_command(demo)
 anyq.add_command(dlq)
+anyq.add_command(doctor)
 anyq.add_command(drain)
 anyq.add_command(enqueue)
 anyq.add_command(job)
