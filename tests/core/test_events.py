@@ -29,7 +29,7 @@ def test_what_a_worker_tells_is_read_as_it_was_told() -> None:
         id="7-1", kind="completed", job_id="j", task="welcome", at=AT, attempt=2, fields={"duration_us": 1500},
     )  # fmt: skip
     told = read(b"7-2", written(notices.progress(job, 3, 10.5, "three", MS)))
-    assert (told.kind, told.fields) == ("progress", {"current": 3.0, "total": 10.5, "message": "three"})
+    assert (told.kind, told.fields) == ("progress", {"current": 3, "total": 10.5, "message": "three"})
     drained = read(b"7-3", written(notices.drained(MS)))
     assert (drained.kind, drained.job_id, drained.task, drained.attempt) == ("drained", "", "", None)
     assert repr(event) == "<Event 7-1: completed of job 'j', attempt=2, duration_us=1500>"

@@ -96,7 +96,9 @@ def _value(name: bytes, value: bytes) -> int | float | str:
     if name in _WHOLE:
         whole = _whole(value)
         return _text(value) if whole is None else whole
-    return float(value) if name in _NUMBERS and _NUMBER.fullmatch(value) else _text(value)
+    if name in _NUMBERS and (number := _NUMBER.fullmatch(value)) is not None:
+        return float(value) if number[1] or number[2] else int(value)
+    return _text(value)
 
 
 def _whole(value: bytes | None) -> int | None:

@@ -19,6 +19,7 @@ from .pausing import pause, resume
 from .schedules import schedules
 from .server import server
 from .status import status
+from .watch import watch
 from .worker import worker
 from .workers import workers
 
@@ -60,5 +61,6 @@ anyq.add_command(events)
 anyq.add_command(schedules)
 anyq.add_command(server)
 anyq.add_command(status)
+anyq.add_command(watch)
 anyq.add_command(worker)
 anyq.add_command(workers)
