@@ -19,7 +19,8 @@ PUBLIC = """
     AggregateTask AggregateDecorator
     Backoff Limits Retention Middleware CallNext Depends
     Cron Every Missed Schedule Schedules ScheduleDecorator ScheduleOptions PlannedRun UnknownSchedule
-    DeadLetters DeadLetter DeadLetterFilter Replayed QueueStats Rates Minute WorkerInfo RunningJob Event Events
+    DeadLetters DeadLetter DeadLetterFilter DeadLetterGroup Replayed
+    QueueStats Rates Minute WorkerInfo RunningJob Event Events
     JobStatus Cancellation JobCancelled JobInfo
     AnyQError NotOpen PayloadRefused QueueFull ResultsDisabled
     JobFailed ProcessDied Unrecoverable RetryLater

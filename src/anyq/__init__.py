@@ -13,7 +13,7 @@ Layers, each importing only from those above it:
     cli, testing          edges
 """
 
-from ._core.dead_letters import DeadLetter
+from ._core.dead_letters import DeadLetter, DeadLetterGroup
 from ._core.depends import Depends
 from ._core.events import Event
 from ._core.job import Job
@@ -69,6 +69,7 @@ __all__ = [
     "Cron",
     "DeadLetter",
     "DeadLetterFilter",
+    "DeadLetterGroup",
     "DeadLetters",
     "Depends",
     "Event",

@@ -18,7 +18,7 @@ import anyio
 import attrs
 from redis.exceptions import RedisError
 
-from ._core.dead_letters import DeadLetter, Hopeless, Raw, Revived, read, revive
+from ._core.dead_letters import DeadLetter, DeadLetterGroup, Grouping, Hopeless, Raw, Revived, read, revive
 from ._redis.client import Client
 from ._store import dead_letters as store
 from ._store.dead_letters import HEAD, WHOLE, Mending, Range
@@ -44,6 +44,9 @@ _STEPS: Final = 4
 
 #: Pauses of a replay that waits for room, in seconds.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.5
+
+#: Different errors that are told apart.
+_GROUPS: Final = 10_000
 
 _ID = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
 
@@ -213,6 +216,42 @@ class DeadLetters:
             ...     print(letter.job_id)
         """
         return _Each(self._look, _range(where), where, newest_first=newest_first, payload=payload)
+
+    async def errors(
+        self, *, limit: int = 100, **where: Unpack[DeadLetterFilter]
+    ) -> builtins.list[DeadLetterGroup]:
+        """Tell what went wrong: dead letters by the type of their error, their task and the reason.
+
+        Every letter is looked at, a thousand in one step, so that the server is never held up. Of more than 10,000
+        different groups, those are counted that are met first, beginning with the oldest letter.
+
+        Args:
+            limit: How many groups at most.
+            **where: Which letters: see `DeadLetterFilter`, but for ``job``.
+
+        Returns:
+            The groups, the largest first.
+
+        Raises:
+            RedisUnavailable: Redis was away for longer than the queue's ``outage_timeout``.
+            ValueError, TypeError: An argument makes no sense.
+
+        Safe to cancel: nothing is changed.
+
+        Example:
+            >>> for group in await queue.dead_letters.errors():
+            ...     print(group.count, group.task, group.error, group.message)
+        """
+        at_least("limit", limit, 1)
+        if "job" in where:
+            raise TypeError("the errors of a single job are its letters: list(job=...)")
+        grouping = Grouping(_GROUPS)
+        rest: Range | None = _range(where)
+        while rest is not None:
+            looked = rest
+            groups, rest = await self._ask(lambda client: store.errors(client, self._queue.keys, looked))  # noqa: B023
+            grouping.add(groups)
+        return grouping.groups()[:limit]
 
     async def get(self, id: str, *, payload: bool = False) -> DeadLetter | None:
         """Give one dead letter, or ``None`` if there is none with this id.
@@ -559,4 +598,4 @@ def _range(where: DeadLetterFilter) -> Range:
     )
 
 
-__all__ = ["DeadLetter", "DeadLetterFilter", "DeadLetters", "Replayed"]
+__all__ = ["DeadLetter", "DeadLetterFilter", "DeadLetterGroup", "DeadLetters", "Replayed"]

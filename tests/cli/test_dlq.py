@@ -93,6 +93,32 @@ def test_the_json_of_a_list_and_of_a_letter_has_its_documented_shape(server: Ser
     assert as_json("show", "b", url=redis_url)["task"] == "other", "found by its job's id"
 
 
+def test_errors_are_grouped_in_a_pipe_as_json_and_on_a_terminal(server: Server, redis_url: str) -> None:
+    _, b = bury(server, "a", "b")
+    bury(server, "c", error=HOSTILE, message=HOSTILE)
+    ran = anyq("errors", "--error", "ConnectionError", url=redis_url)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    [row] = [line.split("\t") for line in ran.stdout.splitlines()]
+    assert row[:4] == ["2", "ConnectionError", "welcome", "retries_exhausted"]
+    assert row[6:] == [b, "no way"]
+
+    said = as_json("errors", "--limit", "1", url=redis_url)
+    [group] = said.pop("errors")
+    assert said == {"queue": "letters", "count": 3, "more": True}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT.*", group.pop("first_at"))
+    assert group.pop("last_at")
+    assert group == {
+        "error": "ConnectionError", "task": "welcome", "reason": "retries_exhausted", "count": 2, "last": b,
+        "message": "no way",
+    }  # fmt: skip
+
+    code, shown = on_a_terminal("dlq", "errors", "-q", "letters", url=redis_url)
+    assert code == 0
+    assert "3 dead letters in letters" in shown
+    assert "ConnectionError" in shown
+    assert "\x1b[2J" not in shown
+
+
 def test_the_json_of_a_replay_and_a_deletion_says_what_is_left(server: Server, redis_url: str) -> None:
     a, _, c = bury(server, "a", "b", "c")
     [bad] = bury(server, "x", d="")

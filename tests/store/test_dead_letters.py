@@ -7,7 +7,7 @@ from redis.exceptions import ResponseError
 from tests.support.hands import Table, envelope
 
 from anyq._core.codec import encode
-from anyq._core.dead_letters import Raw, Revived, revive
+from anyq._core.dead_letters import Grouping, Raw, Revived, revive
 from anyq._core.job import Extras
 from anyq._core.keys import Keys
 from anyq._redis.client import Client
@@ -204,3 +204,38 @@ async def test_a_burial_counts_what_it_trims(client: Client, keys: Keys, table: 
     _, trimmed = await hands.settling.bury(keys.stream, [])
     assert trimmed > 0
     assert await dead_letters.trimmed(client, keys) == trimmed
+
+
+async def test_errors_are_grouped_in_bounded_stretches(client: Client, keys: Keys) -> None:
+    a = await bury(client, keys, "a", "b", error="ValueError", message="one")
+    many = [
+        ("XADD", keys.dead_letters, "*", "d", "", "error", f"E{n}", "reason", "x" * 500) for n in range(1200)
+    ]
+    await client.call_many(many)
+    b = await bury(client, keys, "c", error="ValueError", message="two")
+    grouping, stretches = Grouping(10_000), 0
+    rest: Range | None = Range()
+    while rest is not None:
+        groups, rest = await dead_letters.errors(client, keys, rest)
+        assert len(groups) <= 500
+        grouping.add(groups)
+        stretches += 1
+    assert stretches >= 3
+    first, *others = grouping.groups()
+    assert (first.error, first.task, first.reason, first.count) == ("ValueError", "task", "stalled", 3)
+    assert (first.last, first.message) == (b[0].decode(), "two")
+    assert int(first.first_at.timestamp() * 1000) == int(a[0].split(b"-")[0])
+    assert len(others) == 1200
+    assert {(group.count, len(group.reason)) for group in others} == {(1, 200)}, "long texts are cut"
+    few = Grouping(2)
+    few.add([(b"%d" % n, b"", b"", 1, b"1-0", b"2-0", b"") for n in range(5)])
+    assert len(few.groups()) == 2
+
+
+async def test_errors_of_chosen_letters_are_grouped(client: Client, keys: Keys) -> None:
+    await bury(client, keys, "a", error="ValueError")
+    await bury(client, keys, "b", "c", n="other")
+    groups, rest = await dead_letters.errors(client, keys, Range(conditions={"n": "other", "error": ""}))
+    assert rest is None
+    assert [(group[:4], group[6]) for group in groups] == [([b"", b"other", b"stalled", 2], b"")]
+    assert await dead_letters.errors(client, keys, Range(first=b"9999999999999")) == ([], None)

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.anyio
 
 #: Commands of our scripts that name no key, and those whose key is not their first word.
 KEYLESS = {b"TIME", b"PUBLISH"}
-PLACES = {b"XGROUP": 2, b"XINFO": 2, b"XREADGROUP": 7}
+PLACES = {b"XGROUP": 2, b"XINFO": 2, b"XREAD": 2, b"XREADGROUP": 7}
 
 ALL_SCRIPTS = {value.sha: value.name for value in vars(scripts).values() if isinstance(value, Script)}
 
@@ -189,6 +189,7 @@ async def mend(client: Client, keys: Keys) -> None:
     claims = Extras(claim="claim", unique="letter")
     await client.call("XADD", keys.dead_letters, "*", "d", encode("letter", b"\x80", 1, 0, extras=claims))
     found, _ = await dead_letters.look(client, keys, Range(), 1000, given=dead_letters.WHOLE)
+    assert (await dead_letters.errors(client, keys, Range()))[0]
     letter = revive(found[-1], 1000)
     assert isinstance(letter, Revived)
     mending = Mending(client, keys, b"t")

@@ -48,6 +48,31 @@ BAD: list[dict[str, Any]] = [
 # -- looking ----------------------------------------------------------------------------------------------------------
 
 
+async def test_errors_tell_what_went_wrong_at_a_glance(queue: Queue) -> None:
+    async with queue:
+        assert await queue.dead_letters.errors() == []
+        await bury(queue, "a", error="ValueError", message="first")
+        await bury(queue, "b", "c", n="mail", error="ConnectionError", message="no way")
+        [last] = await bury(queue, "d", error="ValueError", message="last")
+        await bury(queue, "e", "f", error="ValueError", reason="unrecoverable")
+        groups = await queue.dead_letters.errors()
+        assert {(group.error, group.task, group.reason, group.count) for group in groups} == {
+            ("ValueError", "work", "unrecoverable", 2),
+            ("ValueError", "work", "stalled", 2),
+            ("ConnectionError", "mail", "stalled", 2),
+        }
+        [work] = await queue.dead_letters.errors(task="work", reason="stalled")
+        assert (work.last, work.message, work.count) == (last, "last", 2)
+        assert work.first_at <= work.last_at
+        assert len(await queue.dead_letters.errors(limit=1)) == 1
+        assert (await queue.dead_letters.replay_all(error="ConnectionError")).count == 2
+        assert await queue.dead_letters.errors(error="ConnectionError") == []
+        with pytest.raises(TypeError, match="job"):
+            await queue.dead_letters.errors(job="a")
+        with pytest.raises(ValueError, match="limit"):
+            await queue.dead_letters.errors(limit=0)
+
+
 async def test_a_letter_tells_the_story_of_its_job(queue: Queue) -> None:
     @queue.task(attempts=2, backoff=AT_ONCE)
     async def welcome(to: str) -> None:

@@ -6,7 +6,7 @@ bytes are anybody's. Arguments are secret: they are decoded only on request, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -70,6 +70,31 @@ class DeadLetter:
     def __repr__(self) -> str:
         job = f"job {self.job_id!r}" if self.job_id else "no readable job"
         return f"<DeadLetter {self.id} of {self.task!r}: {job}, {self.reason}>"
+
+
+@attrs.frozen(kw_only=True)
+class DeadLetterGroup:
+    """Dead letters of the same task that were given up for the same reason, with the same type of exception.
+
+    Attributes:
+        error: The type of the last exception; ``""`` for none.
+        task: The task's name; ``""`` for none.
+        reason: Why they were given up, in one word, as in `DeadLetter`.
+        count: How many there are.
+        first_at: When the first of them was given up, by the server's clock.
+        last_at: When the last of them was.
+        last: The id of the last one.
+        message: The text of its exception, cut short; or what was wrong, in short.
+    """
+
+    error: str
+    task: str
+    reason: str
+    count: int
+    first_at: datetime
+    last_at: datetime
+    last: str
+    message: str
 
 
 @attrs.frozen
@@ -162,12 +187,61 @@ def read(raw: Raw, *, payload: bool = False) -> DeadLetter:
         attempts=attempts if noted is None else noted,
         lost=_number(fields.get(b"lost")) or 0,
         created_at=_moment(created_ms if created is None else created),
-        died_at=from_milliseconds(int(raw.id.partition(b"-")[0])),
+        died_at=_died(raw.id),
         worker=_text(fields.get(b"worker")),
         entry=_text(fields.get(b"source_id")),
         size=raw.size,
         payload=arguments if payload else None,
     )
+
+
+class Grouping:
+    """Puts the groups of one stretch of letters after another together.
+
+    Args:
+        most: Groups at most; of more, those that come first are counted.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._groups: dict[tuple[bytes, bytes, bytes], _Group] = {}
+
+    def add(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Add what a later stretch has."""
+        for error, task, reason, count, first, last, message in rows:
+            key = (error, task, reason)
+            group = self._groups.get(key)
+            if group is None:
+                if len(self._groups) >= self._most:
+                    continue
+                group = self._groups[key] = _Group(first)
+            group.count += count
+            group.last, group.message = last, message
+
+    def groups(self) -> list[DeadLetterGroup]:
+        """Give them, the largest first; of the same size, that of the last letter."""
+        found = [
+            DeadLetterGroup(
+                error=_text(error),
+                task=_text(task),
+                reason=_text(reason),
+                count=group.count,
+                first_at=_died(group.first),
+                last_at=_died(group.last),
+                last=group.last.decode(),
+                message=_text(group.message),
+            )
+            for (error, task, reason), group in self._groups.items()
+        ]
+        return sorted(found, key=lambda group: (-group.count, -group.last_at.timestamp()))
+
+
+@attrs.define
+class _Group:
+    first: bytes
+    last: bytes = b""
+    count: int = 0
+    message: bytes = b""
 
 
 def revive(raw: Raw, limit: int) -> Revived | Hopeless:
@@ -194,6 +268,10 @@ def revive(raw: Raw, limit: int) -> Revived | Hopeless:
     if len(envelope) > limit:
         return Hopeless(raw.id, f"the job has {len(envelope)} bytes, and the limit is {limit}")
     return Revived(raw.id, raw.name, envelope, job_id, extras)
+
+
+def _died(id: bytes) -> datetime:
+    return from_milliseconds(int(id.partition(b"-")[0]))
 
 
 def _text(value: bytes | None) -> str:

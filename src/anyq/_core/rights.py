@@ -52,7 +52,7 @@ _TRIES = """
     xlen @
     xpending @ default
     xrange @ 0 0
-    xread count 1 streams @ 0
+    xread streams @ 0
     xreadgroup group default doctor count 1 streams @ >
     xrevrange @ 0 0
     xtrim @ maxlen 0

@@ -21,6 +21,9 @@ _REMEMBERED = 3600
 #: Letters that one script looks at: a bounded time in which the server serves nobody else.
 _STRETCH = 1000
 
+#: Groups of letters that one script gives.
+_GROUPS_AT_ONCE = 500
+
 #: Letters that one script trims, about.
 _TRIMMED_AT_ONCE = 1000
 
@@ -83,6 +86,14 @@ async def look(
     )
     rows = [_raw(row[0], row[1], row[2], row[3:]) for row in found]
     return rows, _rest(where, reached, newest_first=newest_first)
+
+
+async def errors(client: Client, keys: Keys, where: Range) -> tuple[list[Any], Range | None]:
+    """Group the letters of a stretch by what went wrong; and give the range that is left to look at."""
+    conditions = [word for condition in where.conditions.items() for word in condition]
+    args: tuple[Argument, ...] = (where.first, where.last, _STRETCH, _GROUPS_AT_ONCE, *conditions)
+    reached, *groups = await client.run(scripts.ERRORS, (keys.dead_letters,), args)
+    return groups, _rest(where, reached, newest_first=False)
 
 
 async def fetch(client: Client, keys: Keys, ids: Sequence[bytes]) -> list[Raw | None]:

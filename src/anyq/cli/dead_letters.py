@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, TypeVar, cast
 
+import attrs
 import click
 from rich import box
 from rich.console import Console
@@ -19,7 +20,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from ..dead_letters import DeadLetter, DeadLetterFilter, DeadLetters, Replayed
+from ..dead_letters import DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters, Replayed
 from ..queue import Queue
 from .addressing import ask, queue_of, queue_options
 from .endings import DONE, LEFT_SOMETHING, leave
@@ -51,6 +52,11 @@ def json_option(command: Command) -> Command:
 
 def conditions(command: Command) -> Command:
     """Give a command the options that say which letters are meant."""
+    return narrower(click.option("--job", help="The job's id.")(command))
+
+
+def narrower(command: Command) -> Command:
+    """The same, but for the one job."""
     for option in (
         click.option("--until", type=a_moment, metavar="WHEN", help="Given up then or before."),
         click.option(
@@ -59,7 +65,6 @@ def conditions(command: Command) -> Command:
             metavar="WHEN",
             help="Given up then or later: 2026-11-22T20:00, or 2h for 2 hours ago.",
         ),
-        click.option("--job", help="The job's id."),
         click.option("--error", help="The type of the last exception, such as ConnectionError."),
         click.option("--reason", help="Why it was given up, such as retries_exhausted."),
         click.option("--task", help="The task's name."),
@@ -148,6 +153,43 @@ def list_(
         print_rows(_row(letter) for letter in page)
     if more:
         click.echo(f"more: --after {page[-1].id}", err=True)
+
+
+@dlq.command()
+@queue_options
+@narrower
+@click.option("--limit", "-n", type=click.IntRange(min=1), default=20, help="How many at most.")
+@json_option
+def errors(queue: str, url: str | None, prefix: str, limit: int, as_json: bool, **where: Any) -> None:
+    """Tell what went wrong: dead letters by error, task and reason, those of which there are most first.
+
+    In a pipe the columns are: count, error, task, reason, first died, last died, the last one's id, its message.
+    """
+    target = queue_of(queue, url, prefix)
+    chosen = _where(where)
+
+    async def work() -> tuple[list[DeadLetterGroup], int]:
+        # One more, to know whether that was all.
+        return await target.dead_letters.errors(limit=limit + 1, **chosen), await target.dead_letters.count()
+
+    groups, count = ask(target, work)
+    more, groups = len(groups) > limit, groups[:limit]
+    if as_json:
+        print_json(
+            {
+                "queue": queue,
+                "count": count,
+                "errors": [attrs.asdict(group) for group in groups],
+                "more": more,
+            }
+        )
+        return
+    if on_terminal():
+        _print_errors(groups, f"{count:,} dead letters in {clean(queue, _NAME)}")
+    else:
+        print_rows(_error_row(group) for group in groups)
+    if more:
+        click.echo(f"more: --limit {2 * limit}", err=True)
 
 
 @dlq.command()
@@ -379,6 +421,32 @@ def _print_table(page: Sequence[DeadLetter], title: str) -> None:
     for letter in page:
         id, died, task, reason, attempts, _, error = _row(letter)
         table.add_row(*map(Text, (id, died, task, reason, attempts, error)))
+    Console(highlight=False, markup=False, emoji=False).print(table)
+
+
+def _error_row(group: DeadLetterGroup) -> list[str]:
+    return [
+        str(group.count),
+        clean(group.error, _NAME),
+        clean(group.task, _NAME),
+        clean(group.reason, _NAME),
+        moment(group.first_at),
+        moment(group.last_at),
+        group.last,
+        clean(group.message, _SHORT),
+    ]
+
+
+def _print_errors(groups: Sequence[DeadLetterGroup], title: str) -> None:
+    table = Table(box=box.SIMPLE_HEAD, title=Text(title), title_justify="left", padding=(0, 1, 0, 0))
+    table.add_column("count", justify="right", no_wrap=True)
+    for name, ratio in (("error", 3), ("task", 2), ("reason", 2)):
+        table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=ratio)
+    table.add_column("last died", no_wrap=True)
+    table.add_column("last message", no_wrap=True, overflow="ellipsis", ratio=5)
+    for group in groups:
+        count, error, task, reason, _, died, _, message = _error_row(group)
+        table.add_row(*map(Text, (f"{int(count):,}", error, task, reason, died, message)))
     Console(highlight=False, markup=False, emoji=False).print(table)
 
 
