@@ -363,6 +363,7 @@ class Worker:
                         self._state, self._left = "running", False
                         async with anyio.create_task_group() as nursery:
                             nursery.start_soon(pulse.run, name="pulse")
+                            nursery.start_soon(processes.mind, name="processes")
                             duties = self._start(nursery)
                             logger.info("%r is ready", self)
                             task_status.started()

@@ -208,6 +208,15 @@ async def test_a_process_that_died_idle_is_replaced_at_no_job_s_cost(queue: Queu
         assert worker.statistics().failed == 0
 
 
+async def test_a_process_that_died_idle_is_put_away_though_nobody_needs_it(queue: Queue) -> None:
+    """A zombie has ended, and is still in the table of processes."""
+    pid = in_process(queue, functions.pid)
+    async with queue, working(queue):
+        number = await pid.call()
+        os.kill(number, signal.SIGKILL)
+        await until(lambda: not Path(f"/proc/{number}").exists())
+
+
 def test_the_error_of_a_dead_process_says_what_is_known() -> None:
     assert "exit code is not known" in str(ProcessDied("id", "task", None))
     assert "killed by signal 99" in str(ProcessDied("id", "task", -99))

@@ -41,6 +41,9 @@ _PATIENCE = 60.0
 #: Seconds in which a process that was killed is gone, and one that was asked to leave has left.
 _GONE = 2.0
 
+#: Seconds between two looks whether idle processes are still there.
+_LOOK = 1.0
+
 #: Seconds in which what a process said last is on its way.
 _LAST_WORDS = 0.2
 
@@ -146,6 +149,15 @@ class Processes:
                     child.used, child.begun = True, False
                     self._idle.append(child)
                     return _open(answer)
+
+    async def mind(self) -> None:
+        """Put idle processes away that have died, until cancelled: on Trio they stay zombies until somebody asks."""
+        while True:
+            await anyio.sleep(_LOOK)
+            for child in [one for one in self._idle if one.process.returncode is not None]:
+                if child in self._idle:  # while another one was put away, a run may have met it
+                    self._idle.remove(child)
+                    await self._bury(child)
 
     async def close(self, deadline: float) -> None:
         """Let idle processes leave by themselves until the deadline, then kill them."""
