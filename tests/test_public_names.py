@@ -21,7 +21,7 @@ PUBLIC = """
     Cron Every Missed Schedule Schedules ScheduleDecorator ScheduleOptions PlannedRun UnknownSchedule
     DeadLetters DeadLetter DeadLetterFilter DeadLetterGroup Replayed
     QueueStats Rates Minute WorkerInfo RunningJob Event Events
-    JobStatus Cancellation JobCancelled JobInfo
+    JobStatus Cancellation JobCancelled JobInfo Explanation Reason ReasonKind
     AnyQError NotOpen PayloadRefused QueueFull ResultsDisabled
     JobFailed ProcessDied Unrecoverable RetryLater
     RedisUnavailable ConnectionLost ReplyTimeout ConfigurationError ServerNotFound WorkerCrashed

@@ -16,6 +16,7 @@ Layers, each importing only from those above it:
 from ._core.dead_letters import DeadLetter, DeadLetterGroup
 from ._core.depends import Depends
 from ._core.events import Event
+from ._core.explain import Explanation, Reason, ReasonKind
 from ._core.job import Job
 from ._core.jobs import JobInfo
 from ._core.middleware import CallNext, Middleware
@@ -75,6 +76,7 @@ __all__ = [
     "Event",
     "Events",
     "Every",
+    "Explanation",
     "Health",
     "Job",
     "JobCancelled",
@@ -98,6 +100,8 @@ __all__ = [
     "QueueFull",
     "QueueStats",
     "Rates",
+    "Reason",
+    "ReasonKind",
     "RedisUnavailable",
     "Replayed",
     "ReplyTimeout",

@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 
 from . import _numbers
+from ._core.explain import Explanation
 from ._core.jobs import JobInfo
 from ._place import Place
 from ._services.draining import until_empty
@@ -195,6 +196,34 @@ class Operating(Place):
         return Events(
             self, after=after, kinds=kinds, job=job.id if isinstance(job, JobHandle) else job, follow=follow
         )
+
+    async def explain(self, id: str) -> Explanation:
+        """Say why a job is not running: what it waits for, who could run it, what comes before it; or how it is.
+
+        Args:
+            id: The job's id.
+
+        Returns:
+            What is known of the job, and the reasons. ``print`` shows it in English.
+
+        Raises:
+            RedisUnavailable: Redis was away for longer than the queue's ``outage_timeout``.
+            NotOpen: The queue is not open here.
+
+        It looks for the job as `JobHandle.info` does, and counts those before it: exactly up to 10,000. Safe to cancel:
+        it only looks.
+
+        Example:
+            >>> print(await queue.explain("welcome:ada"))
+            Job welcome:ada of task 'welcome' is queued, run 1.
+            No worker of this queue lives.
+            12 jobs come before it.
+        """
+        wanted = name("id", id)
+        while True:  # whoever opened the queue may leave it: go on with the next one
+            session = self.session
+            with session.until_left():
+                return await session.inquiry.explain(wanted)
 
     async def stats(self) -> QueueStats:
         """Tell what the queue holds, how long it has waited, and what was ever counted, in constant time.

@@ -173,6 +173,24 @@ def test_delayed_jobs_are_given_another_time(redis_url: str) -> None:
     assert invoke(redis_url, "job", "run", "later").output == "later\trun\n"
 
 
+def test_a_job_is_explained(redis_url: str) -> None:
+    as_json(redis_url, "enqueue", "welcome", "--id", "mine")
+    with Program("job", "explain", "-q", "cli", "mine", url=redis_url) as program:
+        assert program.output == (
+            "Job mine of task 'welcome' is queued, run 1.\nNo worker of this queue lives.\n"
+        )
+        assert program.exit_code() == 0
+    found = as_json(redis_url, "job", "explain", "mine")
+    assert found["job"] == as_json(redis_url, "job", "show", "mine")
+    assert found["reasons"] == [
+        {
+            "kind": "no_worker", "text": "No worker of this queue lives.", "at": None, "jobs": {}, "count": None,
+            "workers": [],
+        }
+    ]  # fmt: skip
+    assert as_json(redis_url, "job", "explain", "nobody", code=3)["reasons"][0]["kind"] == "unknown"
+
+
 def test_on_a_terminal_there_are_tables_and_cancelling_asks(redis_url: str) -> None:
     given_up(redis_url, "a")
     code, said = on_a_terminal("enqueue", "-q", "cli", "short", "--id", "mine", url=redis_url)
@@ -215,6 +233,7 @@ def test_nothing_that_a_stranger_wrote_reaches_the_terminal_as_more_than_text(re
         ["jobs", "--state", "delayed", "--state", "failed"],
         ["job", "show", "mine", "--payload"],
         ["job", "show", "dead"],
+        ["job", "explain", "dead"],
     ):
         ran = invoke(redis_url, *words)
         assert ran.exit_code == 0, ran.output

@@ -123,6 +123,7 @@ async def do_everything(client: Client, keys: Keys) -> None:
         await jobs.in_lane(client, keys.stream, jobs.Asked(9), "", held=held)
     assert (await jobs.set_aside(client, keys.aside("task"), jobs.Asked(9), "")).jobs
     await jobs.delayed(client, keys, jobs.Asked(9), "1,1")
+    await jobs.count_before(client, keys.stream, b"9-9", 100)
     await jobs.waiting(client, keys, jobs.Asked(9), "")
     assert await pauses.resume(client, keys, None)
     assert await pauses.resume(client, keys, "task")

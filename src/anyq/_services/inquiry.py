@@ -6,22 +6,31 @@ A job moves while it is looked at; one that is not where it was seen is looked f
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any
 
 import attrs
 from anyio.lowlevel import checkpoint
 
 from .._core.dead_letters import read as read_letter
+from .._core.explain import COUNTED, Explanation, Facts, explain
 from .._core.jobs import JobInfo, Seen, of_letter, read
 from .._core.keys import Keys
 from .._core.notes import unpack_line, unpack_progress
 from .._core.status import JobStatus
 from .._core.values import MAP, Undecodable, unpack
 from .._redis.client import Client
-from .._store import jobs, notes
+from .._store import jobs, notes, pauses
 from .._store.control import Delayed, Ended, Found, Lying
+from .._store.workers import workers
+from ..settings import from_milliseconds
 from .controller import Controller, status_of
 from .patience import Patience
+
+#: Those that a job waits for, of which it is asked how they are; and how far it is followed for what they wait.
+_PARENTS, _LINKS = 5, 5
+
+_OVER = frozenset({JobStatus.DONE, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.UNKNOWN})
 
 
 class Inquiry:
@@ -52,12 +61,69 @@ class Inquiry:
 
     async def info(self, job_id: str, *, payload: bool) -> JobInfo:
         """Tell what is known of a job."""
+        info, _ = await self._look(job_id, payload=payload)
+        return await self._told(info)
+
+    async def explain(self, job_id: str) -> Explanation:
+        """Say why a job is not running."""
+        info, found = await self._look(job_id, payload=False)
+        if info.state in _OVER:
+            return explain(Facts(job=info, now=await self._now()))
+        paused = await self._patience(lambda: pauses.look(self._client, self._keys))
+        ahead, sooner = 0, 0
+        if isinstance(found, Lying) and info.state is JobStatus.QUEUED:
+            ahead, sooner = await self._before(found)
+        parents, chain = await self._parents(info)
+        return explain(
+            Facts(
+                job=info,
+                now=await self._now(),
+                queue_pause=paused.queue,
+                task_pause=paused.tasks.get(info.task),
+                workers=await self._patience(lambda: workers(self._client, self._keys)),
+                ahead=ahead,
+                sooner=sooner,
+                parents=parents,
+                chain=chain,
+            )
+        )
+
+    # -- what there is to know ------------------------------------------------------------------------------------
+
+    async def _look(self, job_id: str, *, payload: bool) -> tuple[JobInfo, Found | None]:
         while True:
             found = await self._controller.find(job_id)
             info = await self._read(job_id, found, payload=payload)
             if info is not None:
-                return await self._told(info)
+                return info, found
             await checkpoint()  # it went elsewhere in between
+
+    async def _before(self, found: Lying) -> tuple[int, int]:
+        """Count the ready jobs that come before one: in its lane, and in those that are read sooner."""
+        keys = self._keys
+        order = (keys.returned, *reversed(keys.priority_lanes)) if keys.priority_lanes else keys.lanes
+        sooner = order[: order.index(found.lane)] if found.lane in order else ()
+        ahead = await self._patience(
+            lambda: jobs.count_before(self._client, found.lane, found.entry, COUNTED)
+        )
+        return ahead, await self._patience(lambda: jobs.ready(self._client, sooner)) if sooner else 0
+
+    async def _parents(self, info: JobInfo) -> tuple[dict[str, JobStatus], list[tuple[str, JobStatus]]]:
+        """Say how some of those are that a job waits for, and for what the first of them that waits, waits itself."""
+        parents = {id: await self._controller.status(id) for id in info.waits_for[:_PARENTS]}
+        chain: list[tuple[str, JobStatus]] = []
+        link = next((id for id, state in parents.items() if state is JobStatus.WAITING), None)
+        while link is not None and len(chain) < _LINKS:
+            below, _ = await self._look(link, payload=False)
+            link = next(iter(below.waits_for), None)
+            if link is not None:
+                chain.append((link, state := await self._controller.status(link)))
+                if state is not JobStatus.WAITING:
+                    break
+        return parents, chain
+
+    async def _now(self) -> datetime:
+        return from_milliseconds(round(await self._server_ms()))
 
     async def _read(self, job_id: str, found: Found | None, *, payload: bool) -> JobInfo | None:
         state = status_of(self._keys, found)

@@ -222,3 +222,28 @@ async def outcomes(client: Client, keys: Keys, job_ids: Sequence[str]) -> dict[s
 async def worker(client: Client, keys: Keys, consumer: bytes, now_ms: float) -> WorkerInfo:
     """Read what the worker that has a job tells about itself."""
     return describe(consumer, Consumer(0, 0.0), await client.call(b"GET", keys.heartbeat(consumer)), now_ms)
+
+
+async def count_before(client: Client, lane: bytes, entry: bytes, most: int) -> int:
+    """Count the jobs of a lane that nobody has taken and that come before one; about ``most``, if there are more."""
+    count, place = 0, b""
+    while count <= most:
+        place, found = await client.run(scripts.COUNT_BEFORE, (lane,), (GROUP, place, entry, _STRETCH))
+        count += found
+        if not place:
+            break
+    return count
+
+
+async def ready(client: Client, lanes: Sequence[bytes]) -> int:
+    """Count the jobs of these lanes that nobody has taken."""
+    asked = [command for lane in lanes for command in ((b"XLEN", lane), (b"XPENDING", lane, GROUP))]
+    replies = await client.call_many(asked)
+    total = 0
+    for length, pending in zip(replies[::2], replies[1::2], strict=True):
+        if isinstance(length, RedisError):
+            raise length
+        total += max(
+            0, length - (0 if isinstance(pending, RedisError) else pending[0])
+        )  # an error: there is no group
+    return total

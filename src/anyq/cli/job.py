@@ -42,7 +42,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @click.group(name="job")
 def job() -> None:
-    """Single jobs by their ids: show, cancel, retry and run them, give them another time.
+    """Single jobs by their ids: show, explain, cancel, retry and run them, give them another time.
 
     Exits with 0 when all that was asked for is done; 3 when some of it is not, such as for a job that is not there, or
     does not wait; 1 when Redis cannot be asked, or the answer to a question was no; 2 when the command line makes no
@@ -87,6 +87,33 @@ def show(queue: str, url: str | None, prefix: str, id: str, payload: bool, as_js
         if not as_json:
             click.echo(f"anyq: there is nothing under the id '{clean(id, NAME)}'", err=True)
         leave(LEFT_SOMETHING)
+
+
+@job.command()
+@queue_options
+@_id
+@_json
+def explain(queue: str, url: str | None, prefix: str, id: str, as_json: bool) -> None:
+    """Say why a job is not running: what it waits for, who could run it, what comes before it; or how it is."""
+    target = queue_of(queue, url, prefix)
+    found = ask(target, lambda: target.explain(id))
+    if as_json:
+        reasons = [
+            {
+                "kind": str(reason.kind),
+                "text": reason.text,
+                "at": reason.at,
+                "jobs": {parent: str(state) for parent, state in reason.jobs.items()},
+                "count": reason.count,
+                "workers": list(reason.workers),
+            }
+            for reason in found.reasons
+        ]
+        print_json({"queue": queue, "job": _as_json(found.job, payload=False), "reasons": reasons})
+    else:
+        for line in str(found).splitlines():
+            echo(clean(line, _LONG))
+    leave(LEFT_SOMETHING if found.job.state is JobStatus.UNKNOWN else DONE)
 
 
 # -- doing ------------------------------------------------------------------------------------------------------------
