@@ -25,7 +25,7 @@ def test_in_a_pipe_it_says_one_line_when_the_queue_is_empty(server: Server, redi
         server.command("XADD", KEYS.dead_letters, "*", "d", "x")
         server.command("DEL", KEYS.stream)
         assert program.exit_code() == 0
-        assert program.output.splitlines()[-1] == "cli\tempty\t0\t0\t0\t0\t1"
+        assert program.output.splitlines()[-1] == "cli\tempty\t0\t0\t0\t0\t1\t0"
 
 
 def test_at_the_timeout_it_ends_with_3_and_what_is_left(redis_url: str) -> None:
@@ -45,9 +45,9 @@ def test_at_the_timeout_it_ends_with_3_and_what_is_left(redis_url: str) -> None:
 def test_delayed_jobs_are_waited_for_only_if_asked(server: Server, redis_url: str) -> None:
     server.command("ZADD", KEYS.delayed, 2**45, "later")
     ran = CliRunner().invoke(anyq, ["drain", "-q", "cli", "--url", redis_url])
-    assert (ran.exit_code, ran.output) == (0, "cli\tempty\t0\t0\t1\t0\t0\n")
+    assert (ran.exit_code, ran.output) == (0, "cli\tempty\t0\t0\t1\t0\t0\t0\n")
     with Program("drain", "-q", "cli", "--delayed", "--timeout", "0.1", url=redis_url) as program:
-        assert program.output == "cli\tnot empty\t0\t0\t1\t0\t0\n"
+        assert program.output == "cli\tnot empty\t0\t0\t1\t0\t0\t0\n"
         assert program.exit_code() == 3
 
 

@@ -38,7 +38,7 @@ def drain(
     paused queue only what runs is.
 
     Exits with 0 when the queue is empty, and with 3 at the timeout. In a pipe it prints one line then: queue, "empty"
-    or "not empty", ready, running, delayed, set aside, dead.
+    or "not empty", ready, running, delayed, set aside, dead, waiting for others.
     """
     if timeout is not None and not timeout:
         raise click.BadParameter("the timeout must be longer than 0", param_hint="--timeout")
@@ -89,4 +89,5 @@ def _counts(stats: QueueStats) -> dict[str, int]:
         "delayed": stats.delayed,
         "set aside": stats.aside,
         "dead": stats.dead,
+        "waiting for others": stats.waiting,
     }
