@@ -28,6 +28,18 @@ async def test_every_job_is_run_once_by_one_of_the_two(url: str) -> None:
             assert sorted(run.id for run in [*ours.runs.told, *theirs]) == sorted(jobs)
 
 
+async def test_chasquimq_s_workers_are_listed_beside_anyq_s(url: str) -> None:
+    ours = shared_queue(url)
+    async with chasquimq(url) as peer, ours.queue:
+        await peer.work()
+        await peer.add("act", {"number": 1})
+        await peer.runs.first(1)
+        async with Worker(ours.queue) as worker:
+            mine, foreign = await ours.queue.workers()
+            assert (mine.name, mine.lives, mine.knows("act")) == (worker.name, True, True)
+            assert (foreign.state, foreign.lives, foreign.knows("act")) == ("foreign", False, None)
+
+
 async def test_a_retry_that_anyq_scheduled_may_run_on_chasquimq(url: str) -> None:
     ours = shared_queue(url)
     async with chasquimq(url) as peer, ours.queue:
