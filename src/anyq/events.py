@@ -172,12 +172,11 @@ class Events:
                 # The stream was made anew, by a server whose clock is behind: it begins before where we were.
                 self._after, self._known, self._missed = _START, False, True
                 return True
-        self._ahead.extend(
-            (id, pairs(words))
-            for id, words in page.rows
-            if self._end is None or _order(id) <= _order(self._end)
-        )
-        return bool(self._ahead)
+        rows = page.rows
+        if self._end is not None and rows and _order(rows[-1][0]) > (end := _order(self._end)):
+            rows = [row for row in rows if _order(row[0]) <= end]
+        self._ahead.extend((id, pairs(words)) for id, words in rows)
+        return bool(rows)
 
     def _hang_up(self) -> None:
         if self._asking:

@@ -54,9 +54,9 @@ class Waiter:
     __slots__ = ("count", "deadline", "done", "error", "replies", "reply")
 
     def __init__(self, deadline: float, count: int = 1) -> None:
-        self.deadline = deadline
-        self.count = count
-        self.done = anyio.Event()
+        self.deadline: float = deadline
+        self.count: int = count
+        self.done: anyio.Event = anyio.Event()
         self.error: ConnectionLost | None = None
         self.reply: Any = None
         self.replies: list[Any] = []

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
-Yes = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
+
+
+def yes_option(command: Command) -> Command:
+    """Give a command the option that answers its question."""
+    return click.option("--yes", "-y", is_flag=True, help="Do not ask.")(command)
 
 
 def agree(question: str, *, yes: bool) -> None:

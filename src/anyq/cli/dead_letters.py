@@ -7,7 +7,6 @@ is for programs, and its shape is documented and stays.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, TypeVar, cast
@@ -23,6 +22,7 @@ from rich.text import Text
 from ..dead_letters import DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters, Replayed
 from ..queue import Queue
 from .addressing import ask, queue_of, queue_options
+from .asking import agree, yes_option
 from .endings import DONE, LEFT_SOMETHING, leave
 from .moments import a_moment
 from .shown import clean, clean_lines, echo, moment, on_terminal, print_json, print_rows
@@ -76,7 +76,7 @@ def narrower(command: Command) -> Command:
 def choice(command: Command) -> Command:
     """Give a command the options that choose letters, named or all, and the one that answers its question."""
     for option in (
-        click.option("--yes", "-y", is_flag=True, help="Do not ask."),
+        yes_option,
         click.option(
             "--limit",
             "-n",
@@ -362,12 +362,8 @@ def _agreed(
             count = min(count, limit)
         if not count:
             return False
-    if yes:
-        return True
     letters = f"{count:,} dead letter{'' if count == 1 else 's'}"
-    if not sys.stdin.isatty():
-        raise click.UsageError(f"{verb} {letters}? Nobody can be asked here: say --yes")
-    click.confirm(f"{verb} {letters} of queue '{clean(target.name, _NAME)}'?", abort=True, err=True)
+    agree(f"{verb} {letters} of queue '{clean(target.name, _NAME)}'?", yes=yes)
     return True
 
 

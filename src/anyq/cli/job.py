@@ -14,7 +14,7 @@ from .._core.status import Cancellation, JobStatus
 from ..queue import Queue
 from ..settings import name as checked_name
 from .addressing import ask, queue_of, queue_options
-from .asking import Yes, agree
+from .asking import agree, yes_option
 from .endings import DONE, LEFT_SOMETHING, leave
 from .jobs import NAME, error_of, job_as_json, run_of
 from .moments import a_length, a_time
@@ -124,7 +124,7 @@ def explain(queue: str, url: str | None, prefix: str, id: str, as_json: bool) ->
 @_ids
 @click.option("--wait", is_flag=True, help="Wait until those that run have really stopped.")
 @click.option("--timeout", type=a_length, metavar="LENGTH", help="With --wait: for so long at most: 30s.")
-@Yes
+@yes_option
 @_json
 def cancel(
     queue: str,

@@ -18,7 +18,7 @@ from ..queue import Queue
 from ..schedules import PlannedRun, Schedule
 from ..settings import name as checked_name
 from .addressing import ask, queue_of, queue_options
-from .asking import Yes, agree
+from .asking import agree, yes_option
 from .endings import DONE, LEFT_SOMETHING, leave
 from .shown import clean, echo, moment, on_terminal, print_json, print_rows
 
@@ -176,7 +176,7 @@ def resume(queue: str, url: str | None, prefix: str, names: Sequence[str], as_js
 @schedules.command()
 @queue_options
 @_names
-@Yes
+@yes_option
 @_json
 def remove(queue: str, url: str | None, prefix: str, names: Sequence[str], yes: bool, as_json: bool) -> None:
     """Remove schedules for good; jobs that they made stay.
