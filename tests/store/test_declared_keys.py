@@ -66,7 +66,7 @@ async def do_everything(client: Client, keys: Keys) -> None:
         claiming("w", tracked=True, after=("t",)),
         claiming("v", tracked=True, after=("t", "nobody")),
     ]
-    assert await producer.await_(4, 4, waiting, 100) == [True, Obstacle("nobody", crowded=False)]
+    assert await producer.await_(4, 4, waiting, 1000) == [True, Obstacle("nobody", crowded=False)]
     await client.call("ZADD", keys.delayed, 1, "junk")
     assert (await hands.promoting.promote(100)).spoiled == 1
     entries = [entry.id for entry in await hands.take(5)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.hands import Hands, Table, addition, member
+from tests.support.hands import Hands, Table, addition, claiming, member
 
 from anyq._core.codec import decode, delayed_member, member_id, split_member
 from anyq._core.job import Extras
@@ -11,8 +11,11 @@ from anyq._core.keys import CHASQUI, Keys
 from anyq._redis.client import Client
 from anyq._redis.subscriber import Subscriber
 from anyq._store import pauses
+from anyq._store.belongings import belongings
 from anyq._store.inspect import depths
 from anyq._store.publish import Full
+from anyq._store.settle import Kept
+from anyq.settings import Retention
 
 pytestmark = pytest.mark.anyio
 
@@ -189,3 +192,34 @@ async def test_nobody_leaves_with_something_in_hand_whatever_its_lane(
     assert await hands.settling.ack(entry.lane, [entry.id]) == [1]
     assert await hands.leasing.depart()
     assert await table.consumers() == set()
+
+
+async def test_who_waited_for_another_job_is_let_go_into_the_lane_of_its_priority(
+    table: Table, client: Client, keys: Keys
+) -> None:
+    hands, producer = await table.hands(b"anyq-1"), table.producer()
+    await producer.schedule(1, 1, [claiming("parent", tracked=True)], 0)
+    children = [
+        claiming(f"child-{priority}", tracked=True, after=("parent",), priority=priority)
+        for priority in (0, 5, 9)
+    ]
+    assert await producer.await_(2, 2, children, 0) == [True] * 3
+    (entry,) = await hands.take()
+    owned = belongings(keys, "parent", Extras(tracked=True), Retention())
+    await hands.settling.complete(entry.lane, [Kept(entry.id, "parent", b"", 0.0, owned)])
+    late = claiming("late", tracked=True, after=("parent",), priority=3)  # that one has ended
+    assert await producer.await_(3, 3, [late], 0) == [True]
+    found = {
+        priority: [decode(fields[b"d"])[0] for fields in await table.fields(keys.lane(priority))]
+        for priority in (0, 3, 5, 9)
+    }
+    assert found == {0: ["child-0"], 3: ["late"], 5: ["child-5"], 9: ["child-9"]}
+
+
+async def test_jobs_that_wait_for_others_count_all_lanes_towards_the_limit(table: Table) -> None:
+    producer = table.producer()
+    await producer.schedule(1, 1, [addition("high", priority=9), addition("higher", priority=9)], 0)
+    await producer.schedule(2, 2, [claiming("parent", tracked=True)], 0)
+    with pytest.raises(Full):
+        await producer.await_(3, 3, [claiming("child", tracked=True, after=("parent",))], 3)
+    assert await producer.await_(4, 4, [claiming("child", tracked=True, after=("parent",))], 4) == [True]

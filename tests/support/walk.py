@@ -338,7 +338,9 @@ class Walk:
         for id in self._new_ids():
             parents = tuple(self.random.sample(known, min(len(known), self.random.randint(1, 3))))
             anyway = self.random.random() < 0.3
-            jobs.append((id, claiming(id, tracked=True, after=parents, runs_anyway=anyway)))
+            priority = self._some_priority()
+            job = claiming(id, tracked=True, after=parents, runs_anyway=anyway, priority=priority)
+            jobs.append((id, job))
         await self._begin(jobs, plain=False)
 
     async def debounce(self) -> None:

@@ -56,6 +56,13 @@ async def test_a_job_starts_when_all_that_it_waits_for_are_done(
     assert notes.made.count("child") == notes.made.count("last") == 1
 
 
+async def test_a_worker_hears_of_the_lane_of_a_job_that_is_let_go(queue: Queue, step: Task[..., Any]) -> None:
+    async with working(queue):
+        parent = await step.options(tracked=True, delay=0.05).enqueue("parent")
+        child = await step.options(after=[parent], priority=3).enqueue("child")
+        assert await child.result(timeout=3) == "CHILD"
+
+
 async def test_a_child_gets_the_results_of_its_parents_if_it_asks(queue: Queue) -> None:
     @queue.task(result_ttl=60)
     async def number(value: int) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import attrs
 
 from .._core.job import Extras
-from .._core.keys import Keys
+from .._core.keys import PRIORITIES, Keys
 from .._redis.client import Argument
 from ..settings import Retention
 
@@ -64,7 +64,7 @@ def belongings(
         owned += (Belonging(keys.progress(job_id), "", kept), Belonging(keys.log(job_id), "", kept))
     if extras.tracked:
         outcome = round(retention.outcomes * 1000)
-        beside = keys.waiting, keys.children, keys.stream
+        beside = keys.waiting, keys.children, *(keys.lane(priority) for priority in PRIORITIES)
         owned += (Belonging(keys.track(job_id), "", outcome, job_id, beside),)
     return owned
 

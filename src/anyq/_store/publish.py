@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import attrs
 
 from .._core.codec import delayed_member, envelope_id, lane_byte
-from .._core.keys import DEFAULT_PRIORITY, Keys
+from .._core.keys import DEFAULT_PRIORITY, PRIORITIES, Keys
 from .._redis.client import Client
 from .._redis.connection import Waiter
 from ..errors import RedisUnavailable
@@ -229,12 +229,22 @@ class Publishing:
         Raises:
             Full: There is no room for one that would be ready now; nothing was added.
         """
-        keys = [self._keys.stream, self._keys.waiting, self._keys.children, self._sent]
+        lanes = (self._keys.lane(priority) for priority in PRIORITIES)
+        keys = [
+            self._keys.waiting,
+            self._keys.children,
+            self._sent,
+            self._keys.pauses,
+            self._keys.returned,
+            *lanes,
+        ]
         args: list[bytes | str | int] = [batch, lowest, max_length, REMEMBERED, _CLAIMS_MS, MOST_CHILDREN]
+        args.append(self._keys.widened)
         for job in jobs:
             assert job.job_id is not None
             keys += (self._keys.track(id) for id in (job.job_id, *job.after))
-            args += job.job_id, delayed_member(job.name, job.envelope), "r" if job.runs_anyway else "f"
+            args += job.job_id, delayed_member(job.name, job.envelope, job.priority)
+            args.append("r" if job.runs_anyway else "f")
             args += len(job.after), *job.after
         reply = await self._tally.run(scripts.AWAIT, keys, args)
         if reply == -1:

@@ -1,23 +1,29 @@
 -- Put before every script that ends jobs: what a job owns ends with it, and who waits for it is let go, in the same step.
 
--- Put a delayed member (name length, name, envelope) into the stream; `doom` says why it must not be run, or is false.
-local function release(stream, member, doom)
-  local a, b = string.byte(member, 1, 2)
+-- Put a delayed member (name length, priority, name, envelope) into the lane of its priority; `doom` says why it must not be run, or
+-- is false. KEYS from `lanes` on: the lanes of the priorities 0 to 9. `widened` is the channel to tell of a new lane.
+local function release(lanes, member, doom, widened)
+  local a, b, _, d = string.byte(member, 1, 4)
   local name, envelope = string.sub(member, 5, 4 + a + b * 256), string.sub(member, 5 + a + b * 256)
+  local lane = KEYS[lanes + (d > 0 and d - 1 or 5)]
+  local fresh = d > 0 and redis.call('EXISTS', lane) == 0
   local fields = { 'd', envelope }
   if name ~= '' then fields[3], fields[4] = 'n', name end
   if doom then
     fields[#fields + 1] = 'doom'
     fields[#fields + 1] = doom
   end
-  redis.call('XADD', stream, '*', unpack(fields))
+  redis.call('XADD', lane, '*', unpack(fields))
+  if fresh then redis.call('PUBLISH', widened, lane) end
 end
 
 -- Write down how a job ended, and let go of those that wait for it: those that waited for nothing else may run, those that fail
 -- with it are doomed, at once. Each leaves `waiting` when it is let go, so nobody is let go twice.
--- KEYS from `key` on: its track, the hashes waiting and children, the stream.
+-- KEYS from `key` on: its track, the hashes waiting and children, the lanes of the priorities 0 to 9.
+local BESIDE = 12  -- those behind the track
 local function follow_up(key, id, outcome, keep)
-  local track, waiting, children, stream = unpack(KEYS, key, key + 3)
+  local track, waiting, children = unpack(KEYS, key, key + 2)
+  local widened = string.sub(waiting, 1, #waiting - #'waiting') .. 'widened'  -- both begin with the queue's tag
   for child in string.gmatch(redis.call('HGET', children, id) or '', '[^\n]+') do
     local kept = redis.call('HGET', waiting, child)
     if kept then
@@ -26,7 +32,7 @@ local function follow_up(key, id, outcome, keep)
       local doomed = mode == 'f' and outcome ~= 'done'
       left = tonumber(left) - 1
       if doomed or left == 0 then
-        release(stream, member, doomed and outcome .. ':' .. id)
+        release(key + 3, member, doomed and outcome .. ':' .. id, widened)
         redis.call('HDEL', waiting, child)
       else
         redis.call('HSET', waiting, child, left .. mode .. member)
@@ -44,7 +50,7 @@ end
 -- End the belongings of one job. KEYS from `key` on: the keys; ARGV from `i` on: how many, then per key: what it is, milliseconds
 -- to keep it ('0': none). It is 'o', the job's alone; or 'c<owner>', a claim, '<until>:<owner>' (or '~': a later job may replace
 -- that one), which goes if it is still that owner's, yet not before `until` (epoch milliseconds); or 't<id>', its track, with the
--- three keys that `follow_up` needs behind it. `outcome` is done, dead or cancelled. Gives the next key and the next argument.
+-- keys that `follow_up` needs behind it. `outcome` is done, dead or cancelled. Gives the next key and the next argument.
 local function end_belongings(key, i, outcome)
   local last = i + 2 * tonumber(ARGV[i])
   for at = i + 1, last, 2 do
@@ -52,7 +58,7 @@ local function end_belongings(key, i, outcome)
     local keep, mine = tonumber(ARGV[at + 1]), true
     if kind == 't' then
       follow_up(key, owner, outcome, keep)
-      key = key + 3
+      key = key + BESIDE
     else
       if kind == 'c' then
         local until_, by = string.match(redis.call('GET', KEYS[key]) or '', '^(%d+)[:~](.*)$')
@@ -74,7 +80,7 @@ end
 local function skip_belongings(key, i)
   local last = i + 2 * tonumber(ARGV[i])
   for at = i + 1, last, 2 do
-    key = key + (string.sub(ARGV[at], 1, 1) == 't' and 4 or 1)
+    key = key + (string.sub(ARGV[at], 1, 1) == 't' and 1 + BESIDE or 1)
   end
   return key, last + 1
 end

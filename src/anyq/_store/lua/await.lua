@@ -1,19 +1,21 @@
 -- Add jobs that wait for others to end, once, however often the batch is sent. A job that those others have left nothing to wait
 -- for is ready at once.
--- KEYS  1 stream   2 waiting   3 children   4 sent   then per job: its track, the tracks of those that it waits for
---       (and those of _count.lua)
+-- KEYS  1 waiting   2 children   3 sent   4 pauses   5 lane of what is handed back   6 to 15 the lanes of the priorities 0 to 9
+--       then per job: its track, the tracks of those that it waits for   (and those of _count.lua)
 -- ARGV  1 number of this batch   2 lowest number not yet answered   3 max_length (0: none)   4 seconds to remember
 --       5 milliseconds for which a track lasts, if nobody ends its job   6 how many may wait for one job
---       then per job: id, name length, name and envelope as in a delayed member, 'f' to fail with those that it waits for or
+--       7 channel to tell of a new lane
+--       then per job: id, the job as a delayed member, 'f' to fail with those that it waits for or
 --       'r' to run all the same, how many they are, their ids
 -- Reply -1 full: nothing added; else per job
 --       1 added, 'u<id>' job <id> is unknown, 'm<id>' too many wait for job <id>: in both cases the job was not added
+local FIRST, LANES = 8, 6
 local batch = ARGV[1]
-local known = redis.call('ZMSCORE', KEYS[4], batch, 'floor')
+local known = redis.call('ZMSCORE', KEYS[3], batch, 'floor')
 if known[1] or known[2] and tonumber(batch) < tonumber(known[2]) then
   -- Sent again: the answers of then. All were added, but for those that are noted.
-  local noted, again, place, i = {}, {}, 0, 7
-  for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], batch, batch)) do
+  local noted, again, place, i = {}, {}, 0, FIRST
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], batch, batch)) do
     local at, answer = string.match(member, '^%d+:(%d+):(.*)$')
     if at then noted[tonumber(at)] = answer end
   end
@@ -25,9 +27,9 @@ if known[1] or known[2] and tonumber(batch) < tonumber(known[2]) then
 end
 
 local limit = tonumber(ARGV[3])
-if limit > 0 and redis.call('XLEN', KEYS[1]) >= limit then return -1 end
+if limit > 0 and ready(4, LANES + 9) >= limit then return -1 end
 
-local reply, added, key, i = {}, 0, 5, 7
+local reply, added, key, i = {}, 0, LANES + 10, FIRST
 while i <= #ARGV do
   local id, member, mode, count = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
   local track, answer, doom, alive = KEYS[key], 1, false, {}
@@ -38,7 +40,7 @@ while i <= #ARGV do
       answer = answer == 1 and 'u' .. parent or answer
     elseif state == 'alive' then
       alive[#alive + 1] = parent
-      local _, others = string.gsub(redis.call('HGET', KEYS[3], parent) or '', '\n', '\n')
+      local _, others = string.gsub(redis.call('HGET', KEYS[2], parent) or '', '\n', '\n')
       if others >= tonumber(ARGV[6]) then answer = answer == 1 and 'm' .. parent or answer end
     elseif state ~= 'done' and mode == 'f' then
       doom = doom or state .. ':' .. parent
@@ -46,11 +48,11 @@ while i <= #ARGV do
   end
   if answer == 1 then
     if doom or #alive == 0 then
-      release(KEYS[1], member, doom)
+      release(LANES, member, doom, ARGV[7])
     else
-      redis.call('HSET', KEYS[2], id, #alive .. mode .. member)
+      redis.call('HSET', KEYS[1], id, #alive .. mode .. member)
       for _, parent in ipairs(alive) do
-        redis.call('HSET', KEYS[3], parent, (redis.call('HGET', KEYS[3], parent) or '') .. id .. '\n')
+        redis.call('HSET', KEYS[2], parent, (redis.call('HGET', KEYS[2], parent) or '') .. id .. '\n')
       end
     end
     redis.call('SET', track, 'alive', 'PX', ARGV[5])
@@ -60,12 +62,12 @@ while i <= #ARGV do
   key, i = key + 1 + count, i + 4 + count
 end
 
-redis.call('ZADD', KEYS[4], batch, batch)
+redis.call('ZADD', KEYS[3], batch, batch)
 for place, answer in ipairs(reply) do
-  if answer ~= 1 then redis.call('ZADD', KEYS[4], batch, batch .. ':' .. place .. ':' .. answer) end
+  if answer ~= 1 then redis.call('ZADD', KEYS[3], batch, batch .. ':' .. place .. ':' .. answer) end
 end
-redis.call('ZADD', KEYS[4], 'GT', ARGV[2], 'floor')
-redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', '(' .. ARGV[2])
-redis.call('EXPIRE', KEYS[4], ARGV[4])
+redis.call('ZADD', KEYS[3], 'GT', ARGV[2], 'floor')
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[2])
+redis.call('EXPIRE', KEYS[3], ARGV[4])
 tally('added', added)
 return reply
