@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio
@@ -44,7 +45,7 @@ WORKER = (
 OPERATOR = (
     f"{EVERYBODY} +eval +evalsha +xlen +xrange +xrevrange +xadd +xdel +get +set +del +time "
     "+xpending +xread +xinfo|groups +xinfo|consumers +xinfo|stream +mget +zcard +zcount +zrange +zrem "
-    "+hget +hgetall +hlen +hset +hincrby"
+    "+hget +hgetall +hlen +hset +hincrby +exists +zscore +zmscore +zscan +hkeys +hscan +hdel +lrange"
 )
 
 #: What a producer needs who asks how jobs are, cancels them, or lets them wait for another time.
@@ -196,6 +197,33 @@ async def test_the_documented_rights_are_enough_to_mend_dead_letters(guarded: Se
         guarded.command("XGROUP", "CREATECONSUMER", queue.keys.stream, "default", "anyq-1")
         assert [one.state for one in await queue.workers()] == ["silent"]
         assert [event async for event in queue.events(after="0", follow=False)] == []
+    assert guarded.command("ACL", "LOG") == []
+
+
+async def test_the_documented_rights_are_enough_to_look_at_jobs(guarded: Server) -> None:
+    looking, producing = (
+        Queue("work", url_of(guarded, "operator")),
+        Queue("work", url_of(guarded, "producer")),
+    )
+    async with looking, producing, Queue("work", guarded.url) as allowed:
+        parent = await allowed.enqueue("t", tracked=True)
+        child = await allowed.enqueue("t", after=[parent])
+        delayed = await producing.enqueue("t", delay=60)
+        other = await producing.enqueue("t", id="mine", priority=9)
+        await allowed.pause(until=datetime.now(UTC) + timedelta(milliseconds=1))
+        await allowed.pause("t")
+        guarded.command("XADD", allowed.keys.aside("t"), "1-1", "d", encode("aside", b"\x80", 1))
+        guarded.command("HSET", allowed.keys.pauses, "aside:t", 1)
+        for lane in (allowed.keys.stream, allowed.keys.lane(9)):
+            guarded.command("XGROUP", "CREATE", lane, "default", "0")
+        guarded.command("XREADGROUP", "GROUP", "default", "c-1", "STREAMS", allowed.keys.stream, ">")
+        for newest in (True, False):
+            found = [job async for job in looking.jobs(newest_first=newest)]
+            assert [str(job.state) for job in found] == ["running", "queued", "aside", "delayed", "waiting"]
+        assert [job async for job in looking.jobs("failed")] == []
+        for job in (parent, child, delayed, other, looking.job("aside"), looking.job("nobody")):
+            assert (await looking.explain(job.id)).reasons
+            assert (await looking.job(job.id).info(payload=True)).id == job.id
     assert guarded.command("ACL", "LOG") == []
 
 

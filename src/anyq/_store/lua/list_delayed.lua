@@ -22,7 +22,12 @@ end
 local reply, matches, looked, bytes = { '', 0 }, 0, 0, 0
 local step = math.min(FEW, looks, wanted)
 while step > 0 do
-  local rows = redis.call(newest and 'ZREVRANGE' or 'ZRANGE', KEYS[1], rank, rank + step - 1, 'WITHSCORES')
+  local rows
+  if newest then
+    rows = redis.call('ZRANGE', KEYS[1], rank, rank + step - 1, 'REV', 'WITHSCORES')
+  else
+    rows = redis.call('ZRANGE', KEYS[1], rank, rank + step - 1, 'WITHSCORES')
+  end
   for i = 1, #rows, 2 do
     local member, due = rows[i], rows[i + 1]
     seen = due == score and seen + 1 or 1
