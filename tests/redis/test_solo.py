@@ -115,6 +115,15 @@ async def test_a_broken_connection_is_an_outage_and_made_again(
     solo.close()
 
 
+async def test_it_speaks_tls(start_server: Callable[..., Server]) -> None:
+    solo = Solo(Address.parse(start_server(tls=True).tls_url))
+    assert await solo.ask((b"ECHO", b"x" * 300_000), timeout=PATIENCE) == [b"x" * 300_000]
+    with anyio.move_on_after(0.01):
+        await solo.ask(READ, timeout=SECONDS)
+    assert await solo.ask((b"PING",), timeout=PATIENCE) == [b"PONG"]
+    solo.close()
+
+
 async def test_a_server_that_refuses_us_says_so(start_server: Callable[..., Server]) -> None:
     solo = Solo(Address.parse(start_server(password="secret").url.replace("secret", "wrong")))
     with pytest.raises(ConfigurationError):

@@ -157,6 +157,15 @@ async def test_a_stream_that_was_lost_and_made_anew_is_followed(queue: Queue, ag
         assert (found.job_id, found.missed) == ("b", True)
 
 
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_either_protocol_will_do(redis_url: str, protocol: int) -> None:
+    async with Queue("work", f"{redis_url}?protocol={protocol}") as queue:
+        async with queue.events() as events:
+            await tell(queue, "a")
+            assert jobs(await first(1, events)) == ["a"]
+        assert jobs(await all_of(queue.events(after="0", follow=False))) == ["a"]
+
+
 async def test_a_step_that_is_cancelled_loses_no_event(queue: Queue) -> None:
     async with queue, queue.events(after="0") as events:
         with anyio.move_on_after(0.01):

@@ -317,7 +317,7 @@ class Runners:
             if misfit is not None:
                 self._give_up(Dead(job, BAD_PAYLOAD, Error("BadPayload", misfit)), home)
                 return _UNFIT
-        return payload
+        return payload  # pyright: ignore[reportUnknownVariableType]  # a dict of anything
 
     async def _specially(self, job: Job, payload: Any, task: Runnable, home: Home, runner: Runner) -> Any:
         """Make a run that is more than a plain call of a coroutine function."""
