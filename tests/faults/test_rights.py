@@ -35,10 +35,13 @@ PAUSER = f"{PRODUCER} +hset +hdel +hlen +hmget +xinfo|consumers"
 #: The same of who changes schedules.
 PLANNER = f"{PRODUCER} +hmget +hset +hdel +persist +zrem +pexpire"
 
+#: The same of who aggregates.
+AGGREGATOR = f"{PRODUCER} +zcount +zrangebyscore +pexpire +setrange"
+
 WORKER = (
     f"{PAUSER} +persist +zrem +pexpire +xgroup|create +xgroup|createconsumer +xgroup|delconsumer +xreadgroup +xpending "
     "+xclaim +xack +xdel +xackdel +xrange +xtrim +zcard +zcount +zrangebyscore +rpush +lpop +llen +incrby "
-    "+client|unblock"
+    "+setrange +client|unblock"
 )
 
 #: What who looks at a queue and mends its dead letters needs.
@@ -92,6 +95,7 @@ def guarded(start_server: Callable[..., Server]) -> Server:
         "pauser": PAUSER,
         "operator": OPERATOR,
         "controller": CONTROLLER,
+        "aggregator": AGGREGATOR,
     }
     for name, rights in rights_of.items():
         grant(server, name, rights)
@@ -176,6 +180,19 @@ async def use_schedules(queue: Queue) -> None:
         )
         await queue.schedules.upsert("s", "hand", Every(60), {"how": "done"})
         assert await queue.schedules.remove("s")
+
+
+async def test_the_documented_rights_are_enough_to_aggregate(guarded: Server) -> None:
+    queue = Queue("work", url_of(guarded, "aggregator"))
+
+    @queue.aggregate(size=3, delay=60)
+    async def digest(numbers: list[int]) -> None: ...
+
+    async with queue:
+        for number in range(4):
+            await digest.enqueue(number)
+        await digest.enqueue_many(range(5))
+    assert guarded.command("ACL", "LOG") == []
 
 
 async def test_the_documented_rights_are_enough_to_mend_dead_letters(guarded: Server) -> None:

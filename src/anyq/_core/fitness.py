@@ -328,7 +328,7 @@ def _connections(facts: Facts) -> Finding:
             check="connections",
             verdict="warning",
             found=found,
-            why="a full server lets nobody in, and so no worker comes back after an outage; a worker needs about six",
+            why="a full server lets nobody in, and no worker comes back after an outage; each needs five a queue",
             mend="redis-cli CONFIG SET maxclients ..., or find out who leaves connections open: redis-cli CLIENT LIST",
         )
     return Finding(check="connections", verdict="ok", found=found)

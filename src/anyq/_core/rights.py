@@ -38,6 +38,7 @@ _TRIES = """
     publish # x
     rpush @ x
     set @ x px x
+    setrange @ x v
     time
     xack @ default 0-1
     xadd @ x f v

@@ -109,15 +109,19 @@ async def _crowd(client: Client, lanes: Sequence[bytes]) -> _Crowd:
     commands: list[tuple[Argument, ...]] = []
     for lane in lanes:
         commands += [
-            (b"XLEN", lane), (b"XINFO", b"GROUPS", lane), (b"XINFO", b"CONSUMERS", lane, GROUP),
+            (b"XLEN", lane), (b"XINFO", b"GROUPS", lane), (b"XPENDING", lane, GROUP),
+            (b"XINFO", b"CONSUMERS", lane, GROUP),
         ]  # fmt: skip
     replies = await client.call_many(commands)
     for place, lane in enumerate(lanes):
-        length, groups, consumers = replies[3 * place : 3 * place + 3]
-        if isinstance(length, RedisError) or isinstance(groups, RedisError):
-            continue  # no such stream
+        length, groups, pending, consumers = replies[4 * place : 4 * place + 4]
+        if isinstance(length, RedisError):
+            continue
         crowd.entries += length
-        found = {field(group, b"name"): field(group, b"pending") for group in groups}
+        if not isinstance(groups, RedisError):
+            found = {field(group, b"name"): field(group, b"pending") for group in groups}
+        else:  # no such stream; or this user, like a worker, may ask for the one group only
+            found = {} if isinstance(pending, RedisError) else {GROUP: pending[0]}
         crowd.strangers |= {name.decode("utf-8", "replace") for name in found if name != GROUP}
         if GROUP not in found:
             crowd.without += [lane.decode()] if length else []

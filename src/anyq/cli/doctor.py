@@ -17,6 +17,7 @@ from .._core import fitness, soundness
 from .._core.findings import VERDICTS, Finding, gravest
 from .._core.rights import ROLES, Role
 from .._redis.replies import error_code
+from .._services.patience import reply_code
 from .._store import fitness as asked
 from .._store import soundness as looked
 from ..errors import AnyQError
@@ -93,19 +94,25 @@ async def _examine(anybody: Queue, targets: Sequence[Queue], role: Role) -> list
             try:
                 found = await looked.facts_of(session.client, target.keys)
             except RedisError as error:
-                findings.append(
-                    Finding(
-                        check="queue",
-                        verdict="problem",
-                        found=f"it cannot be read: {error_code(error)} {error}",
-                        why="neither can a worker",
-                        mend="what is said about the server may tell why",
-                        queue=target.name,
-                    )
-                )
+                findings.append(_unreadable(target, error))
             else:
                 findings += soundness.examine(found)
         return findings
+
+
+def _unreadable(queue: Queue, error: RedisError) -> Finding:
+    if reply_code(error) == "NOPERM":
+        return Finding(
+            check="queue", verdict="unknown", found="this user may not look at it", queue=queue.name
+        )
+    return Finding(
+        check="queue",
+        verdict="problem",
+        found=f"it cannot be read: {error_code(error)} {error}",
+        why="neither can a worker",
+        mend="what is said about the server may tell why",
+        queue=queue.name,
+    )
 
 
 def _cleaned(finding: Finding) -> Finding:
