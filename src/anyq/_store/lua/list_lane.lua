@@ -8,7 +8,8 @@
 --         milliseconds since that one took or renewed it } }
 local FEW, MOST_BYTES = 8, 2097152  -- a bounded time in which the server serves nobody else: large jobs go in small numbers
 local lane, group, held, place, newest = KEYS[1], ARGV[1], ARGV[2] == '1', ARGV[3], ARGV[4] == '1'
-local wanted, looks, whole, task = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1', ARGV[8]
+local wanted, looks, whole = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1'
+local any, task = ARGV[8] == '', string.sub(ARGV[8], 2)
 
 -- Whether one entry id comes after another.
 local function after(one, other)
@@ -44,32 +45,35 @@ while step > 0 do
     rows = redis.call('XRANGE', lane, first, last, 'COUNT', step)
   end
   for _, row in ipairs(rows) do
-    local entry, flat, fields = row[1], row[2], {}
-    for i = 1, #flat, 2 do
-      fields[flat[i]] = flat[i + 1]
-      bytes = bytes + #flat[i + 1]
+    local entry, flat, name = row[1], row[2], ''
+    for i = 2, #flat, 2 do
+      bytes = bytes + #flat[i]
+      if flat[i - 1] == 'n' then name = flat[i] end
     end
-    looked, reply[1] = looked + 1, entry
-    if newest then last = '(' .. entry else first = '(' .. entry end
-    if task == '' or task == '=' .. (fields.n or '') then
+    looked, place = looked + 1, entry
+    if any or name == task then
       local pending = held and redis.call('XPENDING', lane, group, entry, entry, 1)[1]
       if pending or not held then
+        local fields = {}
+        for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
         local envelope = fields.d or ''
         matches = matches + 1
         reply[1 + matches] = {
-          entry, #envelope, whole and envelope or outline(envelope), string.sub(fields.n or '', 1, NAME),
+          entry, #envelope, whole and envelope or outline(envelope), string.sub(name, 1, NAME),
           string.sub(fields.l or '', 1, 20), string.sub(fields.priority or '', 1, 20), pending and pending[2] or '',
           pending and pending[3] or 0
         }
-        if matches == wanted then return reply end
+        if matches == wanted then
+          reply[1] = place
+          return reply
+        end
       end
     end
   end
-  if #rows < step then
-    reply[1] = ''
-    return reply
-  end
+  if #rows < step then return reply end
+  if newest then last = '(' .. place else first = '(' .. place end
   step = math.min(looks - looked, math.floor((MOST_BYTES - bytes) / math.max(1, bytes / looked)))
-  if task == '' then step = math.min(step, wanted - matches) end
+  if any then step = math.min(step, wanted - matches) end
 end
+reply[1] = place
 return reply
