@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import threading
-import time
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, cast
 
 import anyio
+from tests.support.limits import now
 from tests.support.servers import Server
 
 from anyq import Queue
@@ -63,11 +65,13 @@ class Program:
 
     def until(self, words: str, count: int = 1) -> list[str]:
         """Wait until it has said a line with these words, ``count`` times since its start; gives those lines."""
-        ends = time.monotonic() + SECONDS
+        ends = now(self.process.pid) + SECONDS
         while len(found := [line for line in self._lines if words in line]) < count:
             try:
-                self._lines.append(self._said.get(timeout=max(0.0, ends - time.monotonic())))
+                self._lines.append(self._said.get(timeout=0.5))
             except queue.Empty:
+                if now(self.process.pid) < ends:
+                    continue
                 raise AssertionError(f"it never said {words!r}, but:\n{''.join(self._lines)}") from None
         return found
 
@@ -98,6 +102,21 @@ class Program:
         self.process.wait()
         for reader in self._readers:
             reader.join(SECONDS)
+
+
+def ended(programs: Iterable[Program]) -> float:
+    """Wait for the end of all; give the longest time that one took, less that in which somebody waited for a core."""
+    left = {program: now(program.process.pid) for program in programs}
+    took = 0.0
+    while left:
+        for program, began in list(left.items()):
+            with suppress(subprocess.TimeoutExpired):
+                program.process.wait(0.02)
+                took = max(took, now(program.process.pid) - began)
+                del left[program]
+            if program in left:
+                assert now(program.process.pid) - began < SECONDS, f"{program.process.args!r} does not end"
+    return took
 
 
 def worker(url: str, *arguments: str) -> Program:

