@@ -65,11 +65,16 @@ class UnknownSchedule(AnyQError, LookupError):
 
 
 class ResultsDisabled(AnyQError):
-    """The result of a job was asked for that nobody asked to keep."""
+    """The result of a job was asked for that nobody asked to keep, or not for so long.
 
-    def __init__(self, job_id: str) -> None:
+    Attributes:
+        job_id: The job.
+    """
+
+    def __init__(self, job_id: str, *, ended: bool = False) -> None:
+        how = "has ended, and its result is not kept" if ended else "keeps no result"
         super().__init__(
-            f"job {job_id!r} keeps no result: set result_ttl on its task (@queue.task(result_ttl=60)) "
+            f"job {job_id!r} {how}: set result_ttl on its task (@queue.task(result_ttl=60)) "
             "or on the call (task.options(result_ttl=60).enqueue(...)), or use task.call(...)"
         )
         self.job_id = job_id

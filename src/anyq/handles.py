@@ -53,8 +53,9 @@ class JobHandle(Generic[R_co]):
     __slots__ = ("_keeps", "_queue", "id", "name", "new")
 
     def __init__(
-        self, queue: Queue, job_id: str, name: str, *, new: bool = True, keeps: bool | None = None
+        self, queue: Queue, job_id: str, name: str, *, new: bool = True, keeps: bool | bytes | None = None
     ) -> None:
+        # Whether its result is kept, if that is known; of a duplicate, the claim of the job that is there.
         self._queue = queue
         self.id: str = job_id
         self.name: str = name
@@ -78,7 +79,8 @@ class JobHandle(Generic[R_co]):
         Raises:
             JobFailed: The job was given up; type, message and traceback are on the error.
             JobCancelled: The job was cancelled.
-            ResultsDisabled: Nobody asked to keep the result; raised at once, and it says what to set.
+            ResultsDisabled: Nobody asked to keep the result; raised at once, and it says what to set. Of a job that was
+                there already (``new`` is false) it is raised when that one has ended and its result is not kept.
             TimeoutError: It did not end in time. The job goes on.
 
         Cancelling the wait does not cancel the job. After a second delivery the result is that of the run that ended
@@ -150,13 +152,27 @@ class JobHandle(Generic[R_co]):
             await patience(subscription.ready)
             while True:
                 arrival.event = anyio.Event()
+                # Asked before the result is: a job leaves both in the same step.
+                ended = await self._ended(session, patience, arrival)
                 result, failure = await patience(lambda: results.fetch(session.client, keys, self.id))
                 if failure is not None:
                     raise _failed(self.id, failure)
                 if result is not None:
                     return cast("R_co", unpack(result, depth=10_000))
+                if ended:
+                    raise ResultsDisabled(self.id, ended=True)
                 with anyio.move_on_after(_LOOK_AGAIN):
                     await arrival.event.wait()
+
+    async def _ended(self, session: Session, patience: Patience, arrival: _Arrival) -> bool:
+        """Tell whether the job that was there before this one is gone; of others its result tells."""
+        claim = self._keeps
+        if not isinstance(claim, bytes):
+            return False
+        holds, longer = await patience(lambda: results.holds(session.client, claim, self.id))
+        if not holds or arrival.came:
+            return True
+        return longer and await session.controller.status(self.id) is JobStatus.UNKNOWN
 
     async def status(self) -> JobStatus:
         """Ask how the job is.
@@ -302,12 +318,14 @@ class JobHandle(Generic[R_co]):
 class _Arrival:
     """Wakes one waiter."""
 
-    __slots__ = ("event",)
+    __slots__ = ("came", "event")
 
     def __init__(self) -> None:
         self.event = anyio.Event()
+        self.came = False
 
     def set(self, _channel: bytes, _message: bytes) -> None:
+        self.came = True
         self.event.set()
 
     def gap(self) -> None:

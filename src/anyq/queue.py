@@ -572,9 +572,11 @@ class Queue(Operating):
             [answer] = await self._send([job], wait=options.wait)
             assert not isinstance(answer, Obstacle)
             if not isinstance(answer, Holder):
-                return JobHandle(self, job_id, name, new=answer, keeps=keeps)
+                known: bool | bytes | None = keeps if answer else self.keys.taken_id(job_id)
+                return JobHandle(self, job_id, name, new=answer, keeps=known)
             if answer.done:
-                return JobHandle(self, answer.job_id, name, new=False, keeps=None)
+                held = self.keys.unique(options.unique or "")
+                return JobHandle(self, answer.job_id, name, new=False, keeps=held)
             # Another job holds the key than we thought: become it, or, if it does not wait any more, take the key over.
             job_id = fresh if answer.job_id == replaces == job_id else answer.job_id or fresh
             replaces = answer.job_id

@@ -10,7 +10,7 @@ from tests.support.hands import Table
 from tests.support.servers import SECONDS
 from tests.worker.conftest import AT_ONCE, Notes, dead_letters, drained, until, working
 
-from anyq import Limits, Queue, Task, Unrecoverable
+from anyq import JobFailed, JobHandle, Limits, Queue, ResultsDisabled, Task, Unrecoverable
 from anyq._core.codec import decode, split_member
 
 pytestmark = pytest.mark.anyio
@@ -274,3 +274,52 @@ async def test_a_key_belongs_to_one_job(queue: Queue, note: Task[..., Any]) -> N
     async with queue:
         with pytest.raises(ValueError, match="unique 'k' belongs to one job, and 2 were given"):
             await note.options(unique="k").enqueue_many([(1,), (2,)])
+
+
+# -- the result of the job that is there ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{"unique": "k"}, {"id": "mine"}, {"unique": "k", "window": 60}])
+@pytest.mark.parametrize("end", ["", "for good"])
+async def test_who_waits_for_a_job_that_keeps_nothing_is_told_so_when_it_ends(
+    queue: Queue, note: Task[..., Any], options: Any, end: str
+) -> None:
+    raised: list[ResultsDisabled] = []
+
+    async def wait(handle: JobHandle[Any]) -> None:
+        with pytest.raises(ResultsDisabled, match="has ended, and its result is not kept: set") as caught:
+            await handle.result(timeout=3)
+        raised.append(caught.value)
+
+    async with queue:
+        await note.options(**options).enqueue(1, fail=end)
+        again = await note.options(**options, result_ttl=60).enqueue(2)
+        assert not again.new
+        async with anyio.create_task_group() as waiters:
+            waiters.start_soon(wait, again)
+            await anyio.wait_all_tasks_blocked()
+            await drained(queue)
+        await wait(again)  # and who comes later, at once
+        assert len(raised) == 2
+
+
+async def test_a_duplicate_gets_the_result_that_the_first_call_asked_to_keep(
+    queue: Queue, note: Task[..., Any]
+) -> None:
+    async with queue:
+        await note.options(id="mine", result_ttl=60).enqueue(1)
+        again = await note.options(id="mine").enqueue(2)
+        assert not again.new
+        await drained(queue)
+        assert await again.result(timeout=SECONDS) == 1
+
+
+async def test_who_waits_for_a_job_that_is_dead_is_told_why_if_that_is_kept(
+    queue: Queue, note: Task[..., Any]
+) -> None:
+    async with queue:
+        await note.options(unique="k", result_ttl=60).enqueue(1, fail="for good")
+        again = await note.options(unique="k").enqueue(2)
+        await drained(queue)
+        with pytest.raises(JobFailed):
+            await again.result(timeout=SECONDS)

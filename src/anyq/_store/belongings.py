@@ -69,6 +69,11 @@ def belongings(
     return owned
 
 
+def waited_for(owned: Sequence[Belonging]) -> bool:
+    """Tell whether somebody may wait for the end of a job though its result is not kept: who found its place taken."""
+    return any(one.owner for one in owned)
+
+
 def as_words(owned: Sequence[Belonging]) -> tuple[list[bytes], list[Argument]]:
     """Write belongings down for a script that begins with ``_ending.lua``: their keys, and their arguments."""
     words: list[Argument] = [len(owned)]

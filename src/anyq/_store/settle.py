@@ -12,7 +12,7 @@ from .._core.keys import GROUP, Keys
 from .._redis.client import Argument, Client
 from .._redis.scripts import Script
 from . import scripts
-from .belongings import Belonging, as_words
+from .belongings import Belonging, as_words, waited_for
 from .cancels import kept_ms
 from .tally import MINUTES, Tally
 
@@ -129,7 +129,7 @@ class Settling:
             owned, words = as_words(kept.owned)
             keys += self._keys.result(kept.job_id), *owned
             args += kept.entry, max(1, round(kept.ttl * 1000)) if keeps else 0, kept.result
-            args += self._keys.finished(kept.job_id) if keeps else b"", *words
+            args += self._keys.finished(kept.job_id) if keeps or waited_for(kept.owned) else b"", *words
         return await self._counting(scripts.COMPLETE, keys, args)
 
     async def retry(
@@ -161,7 +161,7 @@ class Settling:
             keeps = letter.ttl > 0
             owned, words = as_words(letter.owned)
             keys += self._keys.failure(letter.job_id), *owned
-            channel = self._keys.finished(letter.job_id) if keeps else b""
+            channel = self._keys.finished(letter.job_id) if keeps or waited_for(letter.owned) else b""
             args += letter.entry, max(1, round(letter.ttl * 1000)) if keeps else 0, letter.failure, channel
             args += len(letter.fields), *letter.fields, *words
         *moved, trimmed = await self._counting(scripts.BURY, keys, args)

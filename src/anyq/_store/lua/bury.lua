@@ -2,7 +2,8 @@
 -- KEYS  1 stream   2 dead letters   3 how many of them were ever trimmed   then per job: failure, the keys that the job owns
 --       (and those of _count.lua)
 -- ARGV  1 group   2 consumer   3 dead letters to keep
---       then per job: entry id, milliseconds to keep the failure ('0': not at all), failure, channel to wake,
+--       then per job: entry id, milliseconds to keep the failure ('0': not at all), failure,
+--       channel to wake ('': nobody),
 --       number of fields and values, fields and values of the dead letter, what the job owns (see _ending.lua)
 -- Reply per job: 1 moved, 0 not ours: nothing to do; last the number of old dead letters trimmed
 local group, consumer = ARGV[1], ARGV[2]
@@ -12,11 +13,10 @@ while i <= #ARGV do
   local owns = i + 5 + size
   if hold(KEYS[1], group, consumer, entry) then
     redis.call('XADD', KEYS[2], '*', unpack(ARGV, i + 5, owns - 1))
-    if keep ~= '0' then
-      redis.call('SET', KEYS[key], ARGV[i + 2], 'PX', keep)
-      redis.call('PUBLISH', ARGV[i + 3], 'dead')
-    end
+    local channel = ARGV[i + 3]
+    if keep ~= '0' then redis.call('SET', KEYS[key], ARGV[i + 2], 'PX', keep) end
     key, i = end_belongings(key + 1, owns, 'dead')
+    if channel ~= '' then redis.call('PUBLISH', channel, 'dead') end
     settle(KEYS[1], group, entry)
     dead = dead + 1
     reply[#reply + 1] = 1
