@@ -60,6 +60,49 @@ async def test_a_delayed_job_of_anyq_is_cancelled_by_chasquimq(url: str) -> None
         assert await redis(ours.queue).zcard(key("delayed")) == 0
 
 
+async def test_a_delayed_job_of_anyq_keeps_its_id_from_chasquimq_until_it_has_run(url: str) -> None:
+    ours = shared_queue(url)
+    async with chasquimq(url) as peer, ours.queue:
+        assert (await ours.act.options(delay=0.5, id="one").enqueue("ours")).new
+        assert await peer.add("act", {"give": "theirs"}, delay_ms=60_000, job_id="one") == "one"
+        assert await redis(ours.queue).zcard(key("delayed")) == 1
+        await peer.work()
+        [run] = await peer.runs.first(1)
+        assert run == Run("one", "act", {"give": "ours"})
+
+
+async def test_items_that_anyq_gathered_are_one_job_for_chasquimq(url: str) -> None:
+    """Its promoter lets them go, and its worker gets the list; or they are let go at once, being enough."""
+    queue = Queue(QUEUE, url, prefix="chasqui")
+
+    @queue.aggregate(size=3, delay=0.3)
+    async def digest(messages: list[Any]) -> None: ...
+
+    async with chasquimq(url) as peer, queue:
+        await peer.work()
+        handles = await digest.enqueue_many(["a", {"b": 1.5}, None, "d"])
+        handles.append(await digest.enqueue("e"))
+        payloads = [["a", {"b": 1.5}, None], ["d", "e"]]
+        expected = [
+            Run(handle.id, "digest", {"messages": payload})
+            for handle, payload in zip((handles[0], handles[3]), payloads, strict=True)
+        ]
+        assert await peer.runs.first(2) == expected
+
+
+async def test_a_group_of_anyq_is_cancelled_by_chasquimq(url: str) -> None:
+    queue = Queue(QUEUE, url, prefix="chasqui")
+
+    @queue.aggregate()
+    async def digest(messages: list[Any]) -> None: ...
+
+    async with chasquimq(url) as peer, queue:
+        handle = (await digest.enqueue_many("ab"))[1]
+        assert await peer.cancel_delayed(handle.id)
+        assert await redis(queue).zcard(key("delayed")) == 0
+        assert (await digest.enqueue("c")).new
+
+
 async def test_a_job_is_retried_as_often_and_as_late_as_its_producer_said(url: str) -> None:
     ours = shared_queue(url)
     async with chasquimq(url) as peer, ours.queue:

@@ -44,6 +44,17 @@ async def test_a_delayed_job_starts_at_its_time(url: str) -> None:
         assert 0.39 <= anyio.current_time() - began < 1
 
 
+async def test_a_delayed_job_of_chasquimq_keeps_its_id_from_anyq_until_it_has_run(url: str) -> None:
+    ours = shared_queue(url)
+    async with chasquimq(url) as peer, ours.queue:
+        await peer.add("act", {"give": "theirs"}, delay_ms=500, job_id="one")
+        again = await ours.act.options(delay=60, id="one").enqueue("ours")
+        assert not again.new
+        assert await again.status() is JobStatus.DELAYED
+        async with Worker(ours.queue):
+            assert await ours.runs.first(1) == [Run("one", "act", {"give": "theirs"})]
+
+
 async def test_a_job_is_retried_as_often_and_as_late_as_its_producer_said(url: str) -> None:
     ours = shared_queue(url)
     async with chasquimq(url) as peer, Worker(ours.queue, attempts=1):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import Any
 
 import anyio
 import pytest
 from tests.interop.ours import shared_queue
-from tests.interop.peer import Peer, chasquimq
+from tests.interop.peer import PATIENCE, Peer, chasquimq
 
 from anyq import Backoff, Events, Worker
 
@@ -38,6 +39,38 @@ async def test_chasquimq_s_workers_are_listed_beside_anyq_s(url: str) -> None:
             mine, foreign = await ours.queue.workers()
             assert (mine.name, mine.lives, mine.knows("act")) == (worker.name, True, True)
             assert (foreign.state, foreign.lives, foreign.knows("act")) == ("foreign", False, None)
+
+
+@pytest.mark.parametrize("first", ["chasquimq", "anyq"])
+async def test_whoever_holds_the_promoter_s_lock_keeps_it_and_every_delayed_job_is_run_once(
+    url: str, first: str
+) -> None:
+    ours = shared_queue(url)
+    async with chasquimq(url) as peer, ours.queue, AsyncExitStack() as stack:
+
+        async def held() -> bytes | None:
+            holder: bytes | None = await ours.queue.redis.call("GET", ours.queue.keys.promoter_lock)
+            return holder
+
+        async def start(who: str) -> None:
+            if who == "chasquimq":
+                await peer.work(concurrency=5)
+            else:
+                await stack.enter_async_context(Worker(ours.queue, concurrency=5))
+
+        await start(first)
+        with anyio.fail_after(PATIENCE):
+            while (holder := await held()) is None:
+                await anyio.lowlevel.checkpoint()
+        assert holder.startswith(b"anyq-") == (first == "anyq")
+        await start("anyq" if first == "chasquimq" else "chasquimq")
+        jobs = [job.id for job in await ours.act.options(delay=0.3).enqueue_many([()] * 100)]
+        jobs += [await peer.add("act", {}, delay_ms=300) for _ in range(20)]
+        with anyio.fail_after(PATIENCE):
+            while len(ours.runs.told) + len(peer.runs.told) < len(jobs):
+                await anyio.lowlevel.checkpoint()
+        assert sorted(run.id for run in [*ours.runs.told, *peer.runs.told]) == sorted(jobs)
+        assert await held() == holder
 
 
 async def test_a_retry_that_anyq_scheduled_may_run_on_chasquimq(url: str) -> None:
