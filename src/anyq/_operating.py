@@ -127,7 +127,7 @@ class Operating(Place):
                 ``waiting`` and ``failed``, or several of them. Left out, all but those that were given up: ``failed``.
             task: Their task, or its name; ``""`` for jobs without one. Left out, any.
             limit: How many at most; ``None`` for all.
-            after: The `JobInfo.cursor` of a job that was listed: go on behind it, with the same ``state`` and order.
+            after: The ``JobInfo.cursor`` of a job that was listed: go on behind it, with the same ``state`` and order.
             newest_first: In each part of the list begin with those that came last, or are due last.
             payload: Decode the jobs' arguments, which are secret otherwise.
 
@@ -186,7 +186,7 @@ class Operating(Place):
             ValueError, TypeError: Something is wrong; the message says what.
 
         It has a connection of its own and no task. An outage is waited through: it goes on after the last event, and
-        an event's `Event.missed` tells when the server may have forgotten some meanwhile. What a step raises is told
+        an event's ``Event.missed`` tells when the server may have forgotten some meanwhile. What a step raises is told
         by `Events.__anext__`. Events are told best effort: a worker that has no time for them drops them.
 
         Example:
