@@ -54,7 +54,7 @@ OPERATOR = (
 #: What a producer needs who asks how jobs are, cancels them, or lets them wait for another time.
 CONTROLLER = f"{PRODUCER} +xrange +xpending +xdel +zrem +zscan +pttl +pexpire +hkeys +hset +hdel"
 
-KEYS = "~{anyq:* &{anyq:*"
+KEYS = "~{anyq:* resetchannels &{anyq:*"  # before Redis 7 a user has all channels until they are reset
 
 
 def user(name: str, rights: str) -> str:
