@@ -40,6 +40,8 @@ async def stats(client: Client, keys: Keys, patience: Patience) -> QueueStats:
         paused_until=_end(depths.paused_until),
         paused_tasks={task: _end(until) for task, until in sorted(depths.paused_tasks.items())},
         waiting=depths.waiting,
+        parked=counted.parked,
+        parked_by_task=counted.parked_tasks,
         added=ever.added,
         replayed=ever.replayed,
         done=ever.done,

@@ -136,6 +136,9 @@ class QueueStats:
         paused_until: When that pause ends by itself; ``None`` if it does not.
         paused_tasks: The tasks that are paused by themselves, each with the moment when that ends by itself.
         waiting: Jobs that wait for others to end.
+        parked: Those of the delayed ones that are parked: no worker that took them knew their task.
+        parked_by_task: How many of each task that is; of the hundred tasks with the most. Not on a queue that is shared
+            with other programs than AnyQ's.
         added: Jobs that were ever added: enqueued, or made by schedules. One that was replayed is not added again, nor
             is one that takes the place of another (``debounce``).
         replayed: Dead letters that were made jobs again.
@@ -160,6 +163,8 @@ class QueueStats:
     next_due: float | None
     paused: bool
     waiting: int
+    parked: int
+    parked_by_task: Mapping[str, int]
     added: int
     replayed: int
     done: int

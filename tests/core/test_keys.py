@@ -76,6 +76,7 @@ def test_all_keys_of_a_queue_share_one_hash_tag(queue: str) -> None:
         keys.waiting,
         keys.children,
         keys.counts,
+        keys.parked,
         keys.history,
         keys.progress("j"),
         keys.log("j"),

@@ -26,7 +26,7 @@ EVERYBODY = "+hello +ping +client|setinfo +client|setname +client|id +command|in
 
 PRODUCER = (
     f"{EVERYBODY} +eval +evalsha +xadd +xlen +zadd +zscore +zmscore +zrange +zrem +zremrangebyscore +expire "
-    "+get +set +del +time +publish +mget +exists +hget +hgetall +hset +hincrby +lrange +subscribe +unsubscribe"
+    "+get +set +del +time +publish +mget +exists +hget +hgetall +hset +hincrby +zincrby +lrange +subscribe +unsubscribe"
 )
 
 #: What who pauses needs besides: workers too, to look.

@@ -147,6 +147,11 @@ MUTATIONS = {
         "",
     ),
     "a group that is full stays delayed": ("gather", "        redis.call('ZREM', KEYS[1], full)\n", ""),
+    "what was parked is parked for ever": (
+        "promote",
+        "if parked then count_parked(KEYS[5], member, -1) end",
+        "",
+    ),
     "what is acknowledged twice is counted twice": (
         "ack",
         "if found[at] == 1 then done",

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import pytest
 from redis.exceptions import ResponseError
-from tests.support.hands import Table, addition
+from tests.support.hands import Table, addition, claiming, member
 
+from anyq._core.codec import delayed_member
+from anyq._core.job import NO_EXTRAS, Extras
 from anyq._core.keys import Keys
 from anyq._core.totals import MINUTE, Totals
 from anyq._redis.client import Client
 from anyq._redis.scripts import Script
 from anyq._store import scripts, totals
+from anyq._store.control import Batch, Delayed
+from anyq._store.publish import Holder
 
 pytestmark = pytest.mark.anyio
 
@@ -80,6 +84,58 @@ async def test_no_job_is_held_up_by_a_number(client: Client, table: Table, wrong
     assert (await hands.promoting.promote(10)).jobs
     entries = [entry.id for entry in await hands.take()]
     assert await hands.settling.ack(keys.stream, entries) == [1, 1]
+
+
+async def test_what_is_parked_is_counted_until_it_is_parked_no_more(client: Client, table: Table) -> None:
+    keys, control = table.keys, table.controlling()
+
+    async def parked() -> tuple[int, dict[str, int]]:
+        found = await totals.read(client, keys, 1)
+        return found.parked, found.parked_tasks
+
+    await table.add("a", "b", "c", "d")
+    hands = await table.hands(b"anyq-1")
+    entries = await hands.take()
+    priority = Extras(priority=8)
+    members = [member(id, 0, priority if id == "a" else NO_EXTRAS, parked=id != "d") for id in "abcd"]
+    moves = [(entry.id, 1000, one) for entry, one in zip(entries, members, strict=True)]
+    for reply in ([1] * 4, [0] * 4):
+        assert await hands.settling.retry(keys.stream, moves) == reply
+        assert await parked() == (3, {"task": 3})
+    found, _ = await control.look("b")
+    assert isinstance(found, Delayed)
+    assert found.name == b"task"
+    assert await control.reschedule(Batch(1, 1), "b", found, delay_ms=5, due_ms=None)
+    assert await parked() == (3, {"task": 3})
+    for _ in range(2):
+        assert await control.withdraw(Batch(2, 2), "b", found)
+        assert await parked() == (2, {"task": 2})
+    for one in members:
+        await client.call("ZADD", keys.delayed, "XX", 1, one)
+    assert sorted(str(id) for _, id in (await hands.promoting.promote(10)).jobs) == ["a", "c", "d"]
+    assert await parked() == (0, {})
+    assert await client.call("EXISTS", keys.parked) == 0
+    assert await client.call("XLEN", keys.lane(8)) == 1
+
+
+async def test_a_parked_job_that_is_replaced_is_parked_no_more(client: Client, table: Table) -> None:
+    producer, hands = table.producer(), await table.hands(b"anyq-1")
+    first = claiming("d", unique="d", replaces="")
+    assert await producer.schedule(1, 1, [first], 0) == [True]
+    [entry] = await hands.take()
+    again = delayed_member("task", first.envelope, parked=True)
+    assert await hands.settling.retry(entry.lane, [(entry.id, 1000, again)]) == [1]
+    assert (await totals.read(client, table.keys, 1)).parked == 1
+    second = claiming("d", unique="d", delay_ms=1000, replaces="d")
+    assert await producer.schedule(2, 2, [second], 0) == [Holder("d")]
+    assert (await totals.read(client, table.keys, 1)).parked == 0
+
+
+async def test_only_the_tasks_with_the_most_parked_jobs_are_named(client: Client, keys: Keys) -> None:
+    await client.call("ZADD", keys.parked, 5150, "all", *(x for n in range(1, 131) for x in (n, f"task:{n}")))
+    found = await totals.read(client, keys, 1)
+    assert found.parked == 5150
+    assert found.parked_tasks == {str(n): n for n in range(130, 30, -1)}
 
 
 async def test_a_full_server_counts_what_it_settles(client: Client, table: Table) -> None:

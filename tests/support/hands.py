@@ -60,9 +60,9 @@ def claiming(
     return Addition("task", data, job_id=job, claim=extras.claim, unique=unique, tracked=tracked, **options)
 
 
-def member(job_id: str, failed: int = 0, extras: Extras = NO_EXTRAS) -> bytes:
+def member(job_id: str, failed: int = 0, extras: Extras = NO_EXTRAS, *, parked: bool = False) -> bytes:
     """A job of the task ``task``, as it lies in the delayed set."""
-    return delayed_member("task", envelope(job_id, failed, extras), extras.priority)
+    return delayed_member("task", envelope(job_id, failed, extras), extras.priority, parked=parked)
 
 
 @attrs.frozen

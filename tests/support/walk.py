@@ -29,7 +29,7 @@ from anyq._core.job import Job
 from anyq._core.keys import GROUP, Keys
 from anyq._redis.client import Client
 from anyq._services.patience import reply_code
-from anyq._store import notes, pauses
+from anyq._store import notes, pauses, totals
 from anyq._store.belongings import Belonging, belongings
 from anyq._store.dead_letters import Mending
 from anyq._store.publish import Addition, Answer, Full, Holder, Obstacle, Publishing
@@ -245,6 +245,9 @@ class Walk:
         counted = {what.decode(): int(number) for what, number in pairs}
         counted.pop("minute", None)
         assert counted == {what: number for what, number in self.happened.items() if number}
+        parked = sum(one[3] >= 64 for one in await self.table.delayed())
+        read = await totals.read(self.client, self.keys, 1)
+        assert (read.parked, read.parked_tasks) == (parked, {"task": parked} if parked else {})
         came = self.happened["added"] + self.happened["replayed"]
         went = self.happened["done"] + self.happened["dead"] + self.happened["cancelled"]
         assert came == went + stored
@@ -615,7 +618,7 @@ class Walk:
         jobs = await self.cancelling.refused(consumer, lane, jobs)
         failed = [job.attempt - self.random.choice([0, 0, 1]) for job in jobs]
         moves = [
-            (job.entry, self.random.randrange(20), member(job.id, count, job.extras))
+            (job.entry, self.random.randrange(20), member(job.id, count, job.extras, parked=self._parks()))
             for job, count in zip(jobs, failed, strict=True)
         ]
         lost = [job.entry for job, count in zip(jobs, failed, strict=True) if count == job.attempt]
@@ -626,6 +629,9 @@ class Walk:
             if job in moved:
                 self.used[job.id] = count
                 self.happened["retried"] += job.entry in lost
+
+    def _parks(self) -> bool:
+        return not self.keys.shared and self.random.random() < 0.3
 
     def member(self, job: Job) -> bytes:
         """A job as it would be delayed after a failure."""

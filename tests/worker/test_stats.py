@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import anyio
+import anyio.lowlevel
 import pytest
 from tests.worker.conftest import working
 
@@ -156,3 +157,37 @@ async def test_the_history_is_kept_for_as_long_as_is_asked_for(redis_url: str) -
 async def test_a_history_of_no_number_of_minutes_is_refused(queue: Queue, minutes: int) -> None:
     with pytest.raises((ValueError, TypeError), match="minutes"):
         await queue.history(minutes)
+
+
+async def test_jobs_that_no_worker_knows_are_counted_by_their_task(queue: Queue) -> None:
+    async def until(parked: dict[str, int]) -> None:
+        while (await queue.stats()).parked_by_task != parked:
+            await anyio.lowlevel.checkpoint()
+
+    async with queue:
+        async with working(queue):
+            await queue.enqueue("unheard", priority=9)
+            await queue.enqueue("unheard")
+            await queue.enqueue("of")
+            await until({"unheard": 2, "of": 1})
+            stats = await queue.stats()
+            assert (stats.retried, stats.failed) == (0, 0)
+
+        @queue.task
+        async def of() -> None: ...
+
+        async with working(queue) as worker:
+            while not worker.statistics().done:
+                await anyio.lowlevel.checkpoint()
+            await until({"unheard": 2})
+
+
+async def test_what_is_parked_on_a_shared_queue_stays_readable_for_others(redis_url: str) -> None:
+    queue = Queue("shared", redis_url, prefix="chasqui")
+    async with queue, working(queue) as worker:
+        await queue.enqueue("unheard")
+        while worker.statistics().parked < 1:
+            await anyio.lowlevel.checkpoint()
+        [member] = await queue.redis.zrange(queue.keys.delayed, 0, -1)
+        assert member[:4] == b"\x07\0\0\0"
+        assert (await queue.stats()).parked == 0

@@ -104,10 +104,17 @@ def recode(job: Job, failed: int, extras: Extras | None = None) -> bytes:
     )
 
 
-def delayed_member(name: str, envelope: bytes, priority: int = DEFAULT_PRIORITY) -> bytes:
-    """Write a job as a member of the delayed set."""
+#: In the fourth byte of a member: the job is parked.
+_PARKED_MARK: Final = 64
+
+
+def delayed_member(
+    name: str, envelope: bytes, priority: int = DEFAULT_PRIORITY, *, parked: bool = False
+) -> bytes:
+    """Write a job as a member of the delayed set; ``parked`` marks that it waits for a worker that knows its task."""
     encoded = name.encode()
-    return len(encoded).to_bytes(3, "little") + bytes((lane_byte(priority),)) + encoded + envelope
+    lane = lane_byte(priority) | (_PARKED_MARK if parked else 0)
+    return len(encoded).to_bytes(3, "little") + bytes((lane,)) + encoded + envelope
 
 
 def lane_byte(priority: int) -> int:
@@ -117,6 +124,8 @@ def lane_byte(priority: int) -> int:
 
 def _name_size(member: bytes) -> int:
     lane = member[3] if len(member) > 3 else 0
+    if lane & ~15 == _PARKED_MARK:
+        lane &= 15
     return int.from_bytes(member[: 3 if lane <= len(PRIORITIES) else 4], "little")
 
 

@@ -180,6 +180,11 @@ class Keys:
         return self._tag + b"history"
 
     @property
+    def parked(self) -> bytes:
+        """Sorted set of how many delayed jobs are parked, since no worker knew their task: in all, and of each task."""
+        return self._tag + b"parked"
+
+    @property
     def waiting(self) -> bytes:
         """Hash of the jobs that wait for others: by id, for how many, and the job."""
         return self._tag + b"waiting"

@@ -60,6 +60,7 @@ _TRIES = """
     zadd @ x m
     zcard @
     zcount @ 0 0
+    zincrby @ x m
     zmscore @ m
     zrange @ 0 0
     zrangebyscore @ 0 0
@@ -76,7 +77,7 @@ TRIES: Final[Mapping[str, Sequence[str]]] = {
 
 _PRODUCER: Final = frozenset(
     "xadd xlen zadd zscore zmscore zrange zrem zremrangebyscore expire get set del time publish mget exists hget "
-    "hgetall hset hincrby lrange".split()
+    "hgetall hset hincrby zincrby lrange".split()
 )
 
 #: What only those need who look at jobs and change them from outside.

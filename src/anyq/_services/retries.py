@@ -31,7 +31,7 @@ class RetryRelocator(Relocator[Retry]):
     async def settle(self, lane: bytes, group: Sequence[Retry]) -> None:
         """Move jobs."""
         await self.journal.flush([retry.job for retry in group])
-        moves = [(retry.entry, round(retry.delay * 1000), _member(retry)) for retry in group]
+        moves = [(retry.entry, round(retry.delay * 1000), self._member(retry)) for retry in group]
         failed = {retry.entry for retry in group if retry.error is not None}
         reply = await self.patience(lambda: self.settling.retry(lane, moves, failed=failed))
         for retry, answer in zip(group, reply, strict=True):
@@ -40,6 +40,10 @@ class RetryRelocator(Relocator[Retry]):
                 continue
             self.ledger.settled(lane, retry.entry)
             self._settled(retry, moved=answer == 1)
+
+    def _member(self, retry: Retry) -> bytes:
+        # Other programs would take the mark for a length.
+        return _member(retry, marked=retry.parked is not None and not self.settling.shared)
 
     def _settled(self, retry: Retry, *, moved: bool) -> None:
         if not moved:  # sent again after a lost reply, or taken over meanwhile
@@ -61,7 +65,7 @@ class RetryRelocator(Relocator[Retry]):
             )
 
 
-def _member(retry: Retry) -> bytes:
+def _member(retry: Retry, *, marked: bool) -> bytes:
     job, error = retry.job, retry.error
     extras, limit = job.extras, job.home.limits.payload
     changed: dict[str, Any] = {}
@@ -78,4 +82,4 @@ def _member(retry: Retry) -> bytes:
         changed["error"] = kept, error.message[: ERROR_LIMIT - len(kept)]
     if changed:
         extras = attrs.evolve(extras, **changed)
-    return delayed_member(job.name, recode(job, retry.failed, extras), extras.priority)
+    return delayed_member(job.name, recode(job, retry.failed, extras), extras.priority, parked=marked)

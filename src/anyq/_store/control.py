@@ -192,7 +192,7 @@ class Controlling:
         owned, words = as_words(self._owned(job_id, found))
         places = (
             keys.delayed, keys.delayed_member(job_id), keys.taken_id(job_id), keys.failure(job_id), self._sent,
-            keys.events, keys.waiting, *owned,
+            keys.events, keys.waiting, keys.parked, *owned,
         )  # fmt: skip
         done = await self._tally.run(
             scripts.WITHDRAW,

@@ -49,6 +49,7 @@ class Promoting:
             self._keys.stream,
             self._keys.dead_letters,
             self._keys.promoter_lock,
+            self._keys.parked,
             *self._keys.priority_lanes,
         )
         _, next_ms, waiting, late_ms, leads, spoiled, *heads = await self._tally.run(

@@ -219,6 +219,8 @@ class Publishing:
             keys.append(self._keys.delayed_member(job.replaces))
         if job.tracked:
             keys.append(self._keys.track(job_id))
+        if job.replaces is not None:
+            keys.append(self._keys.parked)
         return keys
 
     async def await_(

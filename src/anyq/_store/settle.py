@@ -110,6 +110,11 @@ class Settling:
         self._dead_letters = dead_letters
         self._tally = Tally(client, keys, minutes)
 
+    @property
+    def shared(self) -> bool:
+        """Whether programs other than AnyQ's may work on the queue."""
+        return self._keys.shared
+
     async def ack(self, lane: bytes, entries: Sequence[bytes]) -> list[int]:
         """Acknowledge and delete; 1 per entry that was still pending."""
         args: tuple[Argument, ...] = (GROUP, int(self.xackdel), *entries)
@@ -145,7 +150,7 @@ class Settling:
         Returns:
             Per entry 1: it was still ours, and is moved; `CANCELLED`: it is, and somebody cancelled its job meanwhile.
         """
-        keys = [lane, self._keys.delayed, self._keys.cancels]
+        keys = [lane, self._keys.delayed, self._keys.cancels, self._keys.parked]
         args: list[Argument] = [GROUP, self._consumer, self._keys.due]
         for entry, delay_ms, member in moves:
             job_id = member_id(member) or ""

@@ -1,6 +1,6 @@
 -- Move due jobs into the stream. One worker, the holder of the lock, does so on time; the others a little later, so that a dead
 -- holder costs that little and not its lock's lifetime.
--- KEYS  1 delayed   2 stream   3 dead letters   4 lock   then the lanes of the priorities 0 to 9, unless the queue has but one
+-- KEYS  1 delayed   2 stream   3 dead letters   4 lock   5 parked   then the lanes of the priorities 0 to 9, unless the queue has but one
 --       (and those of _count.lua)
 -- ARGV  1 holder   2 milliseconds that the lock lasts   3 how many at most (or 4 MiB of them)   4 milliseconds that the others wait
 --       5 channel to tell of a new lane
@@ -34,7 +34,9 @@ while step > 0 do
     local member = due[i]
     local a, b, c, d = string.byte(member, 1, 4)
     -- A name is short: the fourth byte holds the priority, counted from 1, where it is not the default one.
-    local lane = d and d > 0 and KEYS[4 + d]
+    local parked = is_parked(member)
+    if parked then d = d - PARKED end
+    local lane = d and d > 0 and KEYS[5 + d]
     local size = d and a + b * 256 + c * 65536 + (lane and 0 or d * 16777216) or -1
     if size < 0 or 4 + size >= #member then
       redis.call('XADD', KEYS[3], '*', 'd', member, 'source_id', '0-0', 'reason', 'malformed',
@@ -51,6 +53,7 @@ while step > 0 do
       if fresh then redis.call('PUBLISH', ARGV[5], lane) end
       reply[#reply + 1] = name
       reply[#reply + 1] = string.sub(envelope, 1, HEAD)
+      if parked then count_parked(KEYS[5], member, -1) end
       promoted = promoted + 1
     end
     redis.call('ZREM', KEYS[1], member)

@@ -4,7 +4,8 @@
 --       with a unique key: that key
 --       when it is delayed: its index
 --       with an expected holder that is not itself: the index of that one
---       when others may wait for it: its track   (and those of _count.lua)
+--       when others may wait for it: its track
+--       when it may replace another: parked   (and those of _count.lua)
 -- ARGV  1 number of this batch   2 lowest number not yet answered   3 max_length (0: none)   4 seconds to remember
 --       5 channel to wake promoters   6 milliseconds past its due time for which a job holds its claims, if nobody ends it
 --       7 fourth byte of their delayed members: '0', or their priority and one   8 channel to tell of a new lane
@@ -53,12 +54,13 @@ local reply, added, key, life = {}, 0, 5 + tonumber(ARGV[9]), tonumber(ARGV[6])
 for i = FIRST, #ARGV, STEP do
   local when, number, name, envelope = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3]
   local claim, id, window, expected = ARGV[i + 4], ARGV[i + 5], tonumber(ARGV[i + 6]), ARGV[i + 8]
-  local taken, unique, index, index_of_expected, track
+  local taken, unique, index, index_of_expected, track, parked
   if claim ~= '' then taken, key = key, key + 5 end
   if id ~= '' then unique, key = KEYS[key], key + 1 end
   if when ~= '' then index, key = KEYS[key], key + 1 end
   if expected ~= '' and expected ~= id then index_of_expected, key = KEYS[key], key + 1 end
   if ARGV[i + 9] == 't' then track, key = KEYS[key], key + 1 end
+  if ARGV[i + 7] == 'last' then parked, key = KEYS[key], key + 1 end
 
   local answer, replaced = 1, nil
   local holder, yields = unique and redis.call('GET', unique) or nil, false
@@ -94,7 +96,10 @@ for i = FIRST, #ARGV, STEP do
       local size = #name
       member = string.char(size % 256, math.floor(size / 256), 0, tonumber(ARGV[7])) .. name .. envelope
       delay(KEYS[2], index, member, due, now)
-      if replaced and replaced ~= member then redis.call('ZREM', KEYS[2], replaced) end
+      if replaced and replaced ~= member then
+        redis.call('ZREM', KEYS[2], replaced)
+        if is_parked(replaced) then count_parked(parked, replaced, -1) end
+      end
     elseif name == '' then
       redis.call('XADD', KEYS[1], '*', 'd', envelope)
     else
