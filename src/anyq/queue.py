@@ -568,9 +568,11 @@ class Queue(Operating):
             job = Addition(
                 name, envelope, job_id, options.delay_ms, options.due_ms, extras.priority, claim=claim,
                 unique=options.unique, window_ms=options.window_ms, replaces=replaces, tracked=options.tracked,
+                after=extras.after, runs_anyway=options.runs_anyway,
             )  # fmt: skip
             [answer] = await self._send([job], wait=options.wait)
-            assert not isinstance(answer, Obstacle)
+            if isinstance(answer, Obstacle):
+                raise _cannot_wait(answer)
             if not isinstance(answer, Holder):
                 known: bool | bytes | None = keeps if answer else self.keys.taken_id(job_id)
                 return JobHandle(self, job_id, name, new=answer, keeps=known)

@@ -339,11 +339,18 @@ class Walk:
         known = [*list(self.tracked)[-30:], "nobody"]
         jobs: list[tuple[str, Addition]] = []
         for id in self._new_ids():
-            parents = tuple(self.random.sample(known, min(len(known), self.random.randint(1, 3))))
-            anyway = self.random.random() < 0.3
-            priority = self._some_priority()
-            job = claiming(id, tracked=True, after=parents, runs_anyway=anyway, priority=priority)
-            jobs.append((id, job))
+            chosen = self._again()
+            job_id = f"waits-{self._ids % 7}" if chosen else id
+            some = [one for one in known if one != job_id]
+            job = claiming(
+                job_id,
+                chosen=chosen,
+                tracked=True,
+                after=tuple(self.random.sample(some, min(len(some), self.random.randint(1, 3)))),
+                runs_anyway=self.random.random() < 0.3,
+                priority=self._some_priority(),
+            )
+            jobs.append((job_id, job))
         await self._begin(jobs, plain=False)
 
     async def debounce(self) -> None:
@@ -419,6 +426,9 @@ class Walk:
 
     def _added(self, job_id: str, job: Addition, said: Answer, waiting: set[str | None]) -> None:
         strangers = set(job.after) - self.tracked.keys()
+        if job.after and job.claim and job_id in self.added and not self.ended[job_id]:
+            assert said is False, f"{job_id} lives, and is told to be {said}"
+            return
         if isinstance(said, Obstacle) or strangers:
             assert isinstance(said, Obstacle)
             assert said.job_id in strangers, f"{job_id} is told that nobody knows {said.job_id}"

@@ -10,7 +10,7 @@ import pytest
 from tests.support.servers import SECONDS
 from tests.worker.conftest import AT_ONCE, Notes, dead_letters, drained, until, working
 
-from anyq import JobFailed, Queue, Retention, Task, Unrecoverable, current_job
+from anyq import JobFailed, JobStatus, Queue, Retention, Task, Unrecoverable, current_job
 from anyq._store.publish import MOST_CHILDREN
 
 pytestmark = pytest.mark.anyio
@@ -54,6 +54,41 @@ async def test_a_job_starts_when_all_that_it_waits_for_are_done(
     assert set(notes.made[:-2]) == {"first", "second"}
     assert notes.made[-2:] == ["child", "last"]
     assert notes.made.count("child") == notes.made.count("last") == 1
+
+
+async def test_a_job_of_a_chosen_id_waits_for_others_and_has_its_id_until_it_has_ended(
+    queue: Queue, step: Task[..., Any], notes: Notes[Any]
+) -> None:
+    async with queue:
+        for _ in range(2):  # its id is free again
+            parent = await step.options(tracked=True).enqueue("parent")
+            child = await step.options(after=[parent], id="mine").enqueue("child")
+            again = await step.options(after=[parent], id="mine").enqueue("again")
+            other = await step.options(id="mine").enqueue("other")
+            assert [child.new, again.new, other.new] == [True, False, False]
+            assert child.id == again.id == other.id == "mine"
+            assert await child.status() is JobStatus.WAITING
+            await drained(queue)
+            assert await again.result(timeout=SECONDS) == "CHILD"
+        with pytest.raises(ValueError, match="nothing is known of job 'nobody'"):
+            await step.options(after=["nobody"], id="yours").enqueue("child")
+        assert (await step.options(id="yours").enqueue("free")).new
+        assert await remains(queue) == []
+    assert notes.made == ["parent", "child"] * 2
+
+
+@pytest.mark.parametrize("end", ["failed", "cancelled"])
+async def test_a_chosen_id_is_free_again_when_its_job_failed_with_another_or_was_cancelled(
+    queue: Queue, step: Task[..., Any], end: str
+) -> None:
+    async with queue:
+        parent = await step.options(tracked=True).enqueue("parent", fail="for good")
+        child = await step.options(after=[parent], id="mine").enqueue("child")
+        if end == "cancelled":
+            await child.cancel()
+        else:
+            await drained(queue)
+        assert (await step.options(id="mine", delay=60).enqueue("another")).new
 
 
 async def test_a_worker_hears_of_the_lane_of_a_job_that_is_let_go(queue: Queue, step: Task[..., Any]) -> None:
@@ -239,8 +274,8 @@ async def test_jobs_wait_for_those_of_their_own_queue(
         ({"after": "x"}, "after must be a list of jobs"),
         ({"after": 3}, "after must be a list of jobs"),
         ({"after": [3]}, "a job of after must be a string"),
-        ({"after": ["x"], "delay": 1}, "excludes delay, at, id, unique and debounce"),
-        ({"after": ["x"], "id": "x"}, "excludes delay, at, id, unique and debounce"),
+        ({"after": ["x"], "delay": 1}, "excludes delay, at, unique and debounce"),
+        ({"after": ["x"], "unique": "x"}, "excludes delay, at, unique and debounce"),
         ({"on_failure": "run"}, "set after="),
         ({"after": ["x"], "on_failure": "panic"}, "on_failure must be 'fail' or 'run', not 'panic'"),
     ],

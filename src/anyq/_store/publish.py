@@ -204,13 +204,7 @@ class Publishing:
         keys: list[bytes] = []
         job_id = job.job_id or (envelope_id(job.envelope) if job.delayed else None) or ""
         if job.claim:
-            keys += (
-                self._keys.taken_id(job_id),
-                self._keys.result(job_id),
-                self._keys.failure(job_id),
-                self._keys.progress(job_id),
-                self._keys.log(job_id),
-            )
+            keys += self._claimed(job_id)
         if job.unique is not None:
             keys.append(self._keys.unique(job.unique))
         if job.delayed:
@@ -223,6 +217,12 @@ class Publishing:
             keys.append(self._keys.parked)
         return keys
 
+    def _claimed(self, job_id: str) -> tuple[bytes, ...]:
+        """The keys that are about a chosen id: that it is taken, and what an earlier job of it left."""
+        keys = self._keys
+        of = keys.taken_id, keys.result, keys.failure, keys.progress, keys.log
+        return tuple(key(job_id) for key in of)
+
     async def await_(
         self, batch: int, lowest: int, jobs: Sequence[Addition], max_length: int
     ) -> list[Answer]:
@@ -231,23 +231,16 @@ class Publishing:
         Raises:
             Full: There is no room for one that would be ready now; nothing was added.
         """
-        lanes = (self._keys.lane(priority) for priority in PRIORITIES)
-        keys = [
-            self._keys.waiting,
-            self._keys.children,
-            self._sent,
-            self._keys.pauses,
-            self._keys.returned,
-            *lanes,
-        ]
+        keys = [self._keys.waiting, self._keys.children, self._sent, self._keys.pauses, self._keys.returned]
+        keys += *(self._keys.lane(priority) for priority in PRIORITIES), self._keys.cancels
         args: list[bytes | str | int] = [batch, lowest, max_length, REMEMBERED, _CLAIMS_MS, MOST_CHILDREN]
         args.append(self._keys.widened)
         for job in jobs:
             assert job.job_id is not None
             keys += (self._keys.track(id) for id in (job.job_id, *job.after))
+            keys += self._claimed(job.job_id) if job.claim else ()
             args += job.job_id, delayed_member(job.name, job.envelope, job.priority)
-            args.append("r" if job.runs_anyway else "f")
-            args += len(job.after), *job.after
+            args += "r" if job.runs_anyway else "f", job.claim, len(job.after), *job.after
         reply = await self._tally.run(scripts.AWAIT, keys, args)
         if reply == -1:
             raise Full

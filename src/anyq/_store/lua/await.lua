@@ -1,14 +1,15 @@
 -- Add jobs that wait for others to end, once, however often the batch is sent. A job that those others have left nothing to wait
 -- for is ready at once.
 -- KEYS  1 waiting   2 children   3 sent   4 pauses   5 lane of what is handed back   6 to 15 the lanes of the priorities 0 to 9
---       then per job: its track, the tracks of those that it waits for   (and those of _count.lua)
+--       16 cancels   then per job: its track, the tracks of those that it waits for   and, with a claim: its taken id, and what an
+--       earlier job of this id left: result, failure, progress, log   (and those of _count.lua)
 -- ARGV  1 number of this batch   2 lowest number not yet answered   3 max_length (0: none)   4 seconds to remember
 --       5 milliseconds for which a track lasts, if nobody ends its job   6 how many may wait for one job
 --       7 channel to tell of a new lane
 --       then per job: id, the job as a delayed member, 'f' to fail with those that it waits for or
---       'r' to run all the same, how many they are, their ids
+--       'r' to run all the same, claim on its id ('' for a made one), how many they are, their ids
 -- Reply -1 full: nothing added; else per job
---       1 added, 'u<id>' job <id> is unknown, 'm<id>' too many wait for job <id>: in both cases the job was not added
+--       1 added, 0 its id was taken, 'u<id>' job <id> is unknown, 'm<id>' too many wait for job <id>: in both cases the job was not added
 local FIRST, LANES = 8, 6
 local batch = ARGV[1]
 local known = redis.call('ZMSCORE', KEYS[3], batch, 'floor')
@@ -20,8 +21,8 @@ if known[1] or known[2] and tonumber(batch) < tonumber(known[2]) then
     if at then noted[tonumber(at)] = answer end
   end
   while i <= #ARGV do
-    place, i = place + 1, i + 4 + tonumber(ARGV[i + 3])
-    again[place] = noted[place] or 1
+    place, i = place + 1, i + 5 + tonumber(ARGV[i + 4])
+    again[place] = tonumber(noted[place] or 1) or noted[place]
   end
   return again
 end
@@ -29,12 +30,14 @@ end
 local limit = tonumber(ARGV[3])
 if limit > 0 and ready(4, LANES + 9) >= limit then return -1 end
 
-local reply, added, key, i = {}, 0, LANES + 10, FIRST
+local reply, added, key, i = {}, 0, LANES + 11, FIRST
 while i <= #ARGV do
-  local id, member, mode, count = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
+  local id, member, mode, claim, count = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], tonumber(ARGV[i + 4])
   local track, answer, doom, alive = KEYS[key], 1, false, {}
+  local taken = claim ~= '' and key + count + 1
+  if taken and redis.call('EXISTS', KEYS[taken]) == 1 then answer = 0 end
   for place = 1, count do
-    local parent = ARGV[i + 3 + place]
+    local parent = ARGV[i + 4 + place]
     local state = redis.call('GET', KEYS[key + place])
     if not state then
       answer = answer == 1 and 'u' .. parent or answer
@@ -56,10 +59,15 @@ while i <= #ARGV do
       end
     end
     redis.call('SET', track, 'alive', 'PX', ARGV[5])
+    if taken then
+      redis.call('SET', KEYS[taken], '0:' .. claim, 'PX', ARGV[5])
+      redis.call('DEL', unpack(KEYS, taken + 1, taken + 4))
+      forget_request(KEYS[LANES + 10], KEYS[taken + 2])
+    end
     added = added + 1
   end
   reply[#reply + 1] = answer
-  key, i = key + 1 + count, i + 4 + count
+  key, i = key + 1 + count + (taken and 5 or 0), i + 5 + count
 end
 
 redis.call('ZADD', KEYS[3], batch, batch)
