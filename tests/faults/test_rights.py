@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -280,6 +281,26 @@ async def test_who_may_not_listen_works_all_the_same_and_is_told_when_it_matters
         with pytest.raises(ConfigurationError, match="does not let us listen"):
             await handle.result(timeout=5)
         assert worker.health().ok
+
+
+async def test_a_worker_that_may_not_ask_about_the_server_works_and_warns_of_nothing(
+    guarded: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    grant(guarded, "blind", WORKER.replace("+info ", "").replace("+command|info ", ""))
+    queue = Queue("work", url_of(guarded, "blind"))
+
+    @queue.task
+    async def job() -> None: ...
+
+    async with queue, Worker(queue) as worker:
+        await job.enqueue()
+        await worker.wait_idle()
+        assert worker.statistics().done == 1
+    assert [
+        record.getMessage()
+        for record in caplog.records
+        if record.name.startswith("anyq") and record.levelno >= logging.WARNING
+    ] == []
 
 
 @pytest.mark.parametrize("side", ["worker", "producer"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -362,3 +363,20 @@ async def test_an_outage_longer_than_its_limit_ends_the_worker(start_server: Cal
             server.command("REPLICAOF", "127.0.0.1", "1")
             await anyio.sleep_forever()
     assert isinstance(caught.value.__cause__, RedisUnavailable)
+
+
+async def test_a_worker_says_at_its_start_what_would_lose_jobs_later(
+    start_server: Callable[..., Server], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = start_server()
+    with server.configured(maxmemory_policy="allkeys-lru", maxmemory="1gb"):
+        async with Worker(Queue("work", server.url)):
+            pass
+    said = [
+        record.getMessage()
+        for record in caplog.records
+        if record.name.startswith("anyq") and record.levelno >= logging.WARNING
+    ]
+    assert any("'allkeys-lru': a full server will delete jobs; redis-cli CONFIG SET" in one for one in said)
+    assert any("append-only persistence is off" in one for one in said)
+    assert len(said) == 2
