@@ -14,7 +14,7 @@ tally = Tally(options.jobs)
 queue = Queue(QUEUE, options.url)
 
 
-async def noop(n: int) -> None:  # noqa: ARG001
+async def noop(n: int) -> None:
     tally.hit()
 
 
@@ -22,7 +22,7 @@ async def noop(n: int) -> None:  # noqa: ARG001
 sleep = import_module(options.backend).sleep
 
 
-async def yielding(n: int) -> None:  # noqa: ARG001
+async def yielding(n: int) -> None:
     await sleep(0)
     tally.hit()
 

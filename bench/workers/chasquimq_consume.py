@@ -11,11 +11,11 @@ options = arguments(handler=("noop", "yield"), events=("off", "on"), until=("emp
 tally = Tally(options.jobs)
 
 
-async def noop(job: chasquimq.Job) -> None:  # noqa: ARG001
+async def noop(job: chasquimq.Job) -> None:
     tally.hit()
 
 
-async def yielding(job: chasquimq.Job) -> None:  # noqa: ARG001
+async def yielding(job: chasquimq.Job) -> None:
     await asyncio.sleep(0)
     tally.hit()
 

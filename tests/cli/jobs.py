@@ -45,15 +45,15 @@ async def stubborn() -> None:
     while True:
         try:
             await anyio.sleep_forever()
-        except BaseException:  # noqa: BLE001
-            time.sleep(0.05)  # noqa: ASYNC251
+        except BaseException:  # noqa: BLE001 - the fault itself
+            time.sleep(0.05)  # noqa: ASYNC251 - so that it does not spin
 
 
 @queue.task
 async def blocking() -> None:
     """Keeps the event loop from turning."""
     say("begun blocking")
-    time.sleep(60)  # noqa: ASYNC251
+    time.sleep(60)  # noqa: ASYNC251 - the fault itself
 
 
 @queue.task

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -121,7 +120,11 @@ def test_what_a_function_raises_comes_out() -> None:
 
 def test_a_function_is_told_the_failures_counted_from_one() -> None:
     told: list[int] = []
-    function: Callable[[int], float] = lambda failures: told.append(failures) or 1.0  # type: ignore[func-returns-value]  # noqa: E731
+
+    def function(failures: int) -> float:
+        told.append(failures)
+        return 1.0
+
     wait(Backoff.of(function), 1, 0.5)
     wait(Backoff.of(function), 7, 0.5)
     assert told == [1, 7]

@@ -192,7 +192,7 @@ ZONES = {  # a day or two before a change
 def watched(cron: Cron, first: int, last: int) -> list[int]:
     """Look at the wall clock every minute: what a cron daemon would start, epoch milliseconds."""
     zone = ZoneInfo(cron.tz or "UTC")
-    fields = CronSim(cron.expression, datetime(2000, 1, 1))  # noqa: DTZ001
+    fields = CronSim(cron.expression, datetime(2000, 1, 1))
     times_of_day = not any(field.startswith("*") for field in cron.expression.split()[:2])
 
     def matches(wall: datetime) -> bool:

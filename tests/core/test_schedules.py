@@ -35,8 +35,8 @@ DAY = 86_400_000
 SKIP, ONCE = Missed.skip(), Missed.once()
 
 
-def spec(when: Cron | Every = Every(1), **options: Any) -> Spec:  # noqa: B008
-    return Spec(**{"name": "tick", "task": "tick", "when": when, "body": BODY, **options})
+def spec(when: Cron | Every | None = None, **options: Any) -> Spec:
+    return Spec(**{"name": "tick", "task": "tick", "when": when or Every(1), "body": BODY, **options})
 
 
 # -- what a user says -------------------------------------------------------------------------------------------------

@@ -434,7 +434,7 @@ async def test_a_retry_runs_now(opened: Queue, notes: Notes[Any]) -> None:
         ({"delay": 1, "at": datetime.now(UTC)}, ValueError, "either delay or at"),
         ({"delay": -1}, ValueError, "delay must be"),
         ({"delay": "1"}, TypeError, "delay must be"),
-        ({"at": datetime(2030, 1, 1)}, ValueError, "naive"),  # noqa: DTZ001 - that is the point
+        ({"at": datetime(2030, 1, 1)}, ValueError, "naive"),
     ],
 )
 async def test_a_time_that_is_none_is_refused(

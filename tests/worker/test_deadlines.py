@@ -290,7 +290,7 @@ async def test_a_call_from_a_handler_inherits_the_timeout_of_its_run(queue: Queu
     ("options", "error", "says"),
     [
         ({"deadline": 0}, ValueError, "deadline must be a finite number of seconds > 0"),
-        ({"deadline": datetime(2026, 1, 1)}, ValueError, "deadline must be an aware datetime"),  # noqa: DTZ001
+        ({"deadline": datetime(2026, 1, 1)}, ValueError, "deadline must be an aware datetime"),
         ({"deadline": "soon"}, TypeError, "deadline must be a number of seconds"),
         ({"deadline": 5, "delay": 5}, ValueError, "is over before the job is due"),
         ({"deadline": from_now(1), "at": from_now(2)}, ValueError, "is over before the job is due"),

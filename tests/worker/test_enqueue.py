@@ -185,7 +185,7 @@ def test_options_make_another_task_and_leave_this_one_alone(queue: Queue, note: 
     ("options", "error", "message"),
     [
         ({"delay": 1, "at": datetime.now(UTC)}, ValueError, "delay and at exclude each other, and both were given: 1"),
-        ({"at": datetime(2030, 1, 1)}, ValueError, "at must be an aware datetime, and .* is naive: give it a timezone"),  # noqa: DTZ001
+        ({"at": datetime(2030, 1, 1)}, ValueError, "at must be an aware datetime, and .* is naive: give it a timezone"),
         ({"at": 1_900_000_000}, TypeError, "at must be an aware datetime, not 1900000000"),
         ({"delay": -1}, ValueError, "delay must be a finite number of seconds >= 0, not -1"),
         ({"delay": 1e200}, ValueError, r"delay must be at most \d+ seconds, not 1e\+200"),

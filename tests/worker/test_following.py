@@ -277,7 +277,7 @@ async def test_what_waiting_cannot_mend_is_raised(queue: Queue) -> None:
         (lambda queue: queue.events(after="yesterday"), ValueError, "an event's id"),
         (lambda queue: queue.events(after="1-99999999999999999999"), ValueError, "an event's id"),
         (lambda queue: queue.events(after=5), TypeError, "an event's id or an aware datetime"),
-        (lambda queue: queue.events(after=datetime(2026, 1, 1)), ValueError, "naive"),  # noqa: DTZ001
+        (lambda queue: queue.events(after=datetime(2026, 1, 1)), ValueError, "naive"),
         (lambda queue: queue.events(kinds="completed"), TypeError, "collection"),
     ],
 )

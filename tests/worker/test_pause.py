@@ -414,7 +414,7 @@ async def test_jobs_that_are_set_aside_survive_their_worker(queue: Queue, flood:
         ({"task": 5}, TypeError),
         ({"task": ""}, ValueError),
         ({"until": 5}, TypeError),
-        ({"until": datetime(2030, 1, 1)}, ValueError),  # noqa: DTZ001 - that is what is refused
+        ({"until": datetime(2030, 1, 1)}, ValueError),
     ],
 )
 async def test_what_makes_no_sense_is_refused(

@@ -174,7 +174,7 @@ class Runnable:
                 f"task {name!r} is a generator, and nobody would iterate it: return a value instead"
             )
         # Of an object with ``async def __call__`` only the method tells; of a partial only the partial.
-        calls = function, getattr(function, "__call__", None)  # noqa: B004
+        calls = function, getattr(function, "__call__", None)  # noqa: B004 - asked for, not tested
         style: Style = "async" if any(map(inspect.iscoroutinefunction, calls)) else "thread"
         if threads is not None and style != "thread":
             raise TypeError(f"task {name!r} is an async def, and threads= is for plain functions")

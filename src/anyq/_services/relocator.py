@@ -8,12 +8,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, Protocol, TypeVar, cast
 
 import attrs
 
 from .._core.entry import Spoiled
 from .._core.job import Job
+from .._core.outcome import Outcome
 from .._store.belongings import Belonging
 from .._store.settle import Settling
 from .batches import batches
@@ -117,7 +118,7 @@ class Relocator(ABC, Generic[E]):
 def _parts(group: Sequence[E]) -> Iterator[Sequence[E]]:
     start = size = 0
     for place, end in enumerate(group):
-        weight = len(end.data) if isinstance(end, Spoiled) else len(getattr(end, "job").body)  # noqa: B009
+        weight = len(end.data) if isinstance(end, Spoiled) else len(cast("Outcome", end).job.body)
         if place > start and size + weight > _LARGEST_BYTES:
             yield group[start:place]
             start, size = place, 0
