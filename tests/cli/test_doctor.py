@@ -291,7 +291,13 @@ def test_a_queue_with_a_worker_is_sound_and_looking_changes_nothing(server: Serv
         seen = doctor("--queue", "cli", url=redis_url)
         assert seen.findings["cli", "workers"]["verdict"] == "ok"
         assert "1 of AnyQ's workers live" in seen.findings["cli", "workers"]["found"]
-        assert {check: verdict for check, verdict in seen.faults.items() if check != "parked"} == {}
+        assert seen.faults == {}
+        enqueue(redis_url, "nobody-knows-this")
+        while not server.command("ZCARD", Queue("cli").keys.delayed):
+            pass
+        seen = doctor("--queue", "cli", url=redis_url)
+        assert seen.faults == {"parked": "warning"}
+        assert "1 of task 'nobody-knows-this'" in seen.findings["cli", "parked"]["found"]
 
     server.command("SET", "key", "value")
     server.command("XADD", KEYS.stream, "1-0", "d", "x")

@@ -222,7 +222,9 @@ def _schedules(facts: QueueFacts) -> Finding:
 
 def _parked(facts: QueueFacts) -> Finding:
     if facts.parked is None:
-        return Finding(check="parked", verdict="unknown", found="nobody counts parked jobs of this queue")
+        return Finding(
+            check="parked", verdict="unknown", found="they are not counted, or this user may not ask"
+        )
     if facts.parked:
         what = ", ".join(f"{count} of task {task!r}" for task, count in sorted(facts.parked.items()))
         return Finding(

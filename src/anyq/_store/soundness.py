@@ -15,7 +15,7 @@ from .._core.keys import CONSUMER_PREFIX, GROUP, Keys
 from .._core.soundness import QueueFacts
 from .._redis.client import Argument, Client
 from .._redis.replies import field, is_list
-from . import inspect
+from . import inspect, totals
 
 _NONE: Final = b"none"
 
@@ -71,6 +71,7 @@ async def facts_of(client: Client, keys: Keys) -> QueueFacts:
         paused=depths.paused,
         tasks=tuple(sorted(depths.paused_tasks)),
         aside=depths.aside,
+        parked=await _parked(client, keys),
         dead=depths.dead_letters,
         trimmed=ages.trimmed,
         endless=tuple(
@@ -87,6 +88,7 @@ async def _types(client: Client, keys: Keys) -> tuple[set[bytes] | None, dict[st
         **dict.fromkeys(keys.all_lanes, "stream"),
         keys.delayed: "zset", keys.dead_letters: "stream", keys.events: "stream", keys.pauses: "hash",
         keys.cancels: "zset", keys.waiting: "hash", keys.children: "hash", keys.schedules: "zset",
+        keys.counts: "hash", keys.history: "stream", keys.parked: "zset",
         keys.paused_schedules: "zset", keys.ended_schedules: "zset", keys.trimmed: "string",
         keys.promoter_lock: "string", keys.scheduler_lock: "string",
     }  # fmt: skip
@@ -132,6 +134,16 @@ async def _crowd(client: Client, lanes: Sequence[bytes]) -> _Crowd:
                 name = field(row, b"name")
                 crowd.names[name] = crowd.names.get(name, 0) + field(row, b"pending")
     return crowd
+
+
+async def _parked(client: Client, keys: Keys) -> dict[str, int] | None:
+    """How many jobs wait for a worker that knows their task; ``None`` if nobody counts, or this user may not ask."""
+    if keys.shared:
+        return None
+    try:
+        return (await totals.read(client, keys, 1)).parked_tasks
+    except RedisError:
+        return None
 
 
 def _first_score(reply: Any, now: int) -> float | None:
