@@ -62,7 +62,7 @@ class Jobs(AsyncIterator[JobInfo]):
         self._left = None if limit is None else at_least("limit", limit, 1)
         if task is not None and not isinstance(task, str):
             raise TypeError(f"task must be a string, not {task!r}")
-        self._asked = Asked(min(_PAGE, limit or _PAGE), newest_first, payload, task)
+        self._asked = Asked(min(_PAGE, limit or _PAGE), newest_first, payload, task, self._parked())
         self._after = None if after is None else Cursor.parse(after)
         if self._after is not None:
             self._check(self._after)
@@ -117,6 +117,11 @@ class Jobs(AsyncIterator[JobInfo]):
                 parts.append(_Part(kind))
         begins = self._after
         return parts if begins is None else [part for part in parts if not self._before(part, begins)]
+
+    def _parked(self) -> bool | None:
+        """Which of the delayed jobs are wanted, where a mark tells: other programs that share a queue keep none."""
+        timed = self._states & {JobStatus.DELAYED, JobStatus.PARKED}
+        return None if self._queue.keys.shared or len(timed) != 1 else JobStatus.PARKED in timed
 
     def _before(self, part: _Part, cursor: Cursor) -> bool:
         """Whether a part comes before the one that a cursor is in."""

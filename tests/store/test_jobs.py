@@ -6,7 +6,7 @@ import msgpack
 import pytest
 from tests.support.hands import Table, member
 
-from anyq._core.codec import encode
+from anyq._core.codec import delayed_member, encode
 from anyq._core.job import Extras, Override
 from anyq._core.jobs import read
 from anyq._core.keys import Keys
@@ -88,6 +88,19 @@ async def test_jobs_with_the_same_due_time_are_each_listed_once(client: Client, 
     assert await every(client, keys, Asked(7, newest_first=True)) == names[::-1]
     assert await every(client, keys, Asked(7, task="task")) == names
     assert await every(client, keys, Asked(7, task="another")) == []
+
+
+async def test_parked_jobs_are_found_among_the_delayed_by_their_mark(client: Client, keys: Keys) -> None:
+    for number in range(40):
+        parked = number % 10 == 3
+        job = delayed_member("task", encode(f"{number:02}", b"", 1000), priority=9, parked=parked)
+        await client.call("ZADD", keys.delayed, number, job)
+    for newest in (True, False):
+        found = await every(client, keys, Asked(3, newest, parked=True))
+        assert sorted(found) == ["03", "13", "23", "33"]
+        assert len(await every(client, keys, Asked(7, newest, parked=False))) == 36
+    [seen, *_] = (await jobs.delayed(client, keys, Asked(1, parked=True), "")).jobs
+    assert (seen.priority, seen.name) == (9, b"task")
 
 
 async def test_what_became_due_meanwhile_makes_a_list_skip_nothing_behind_it(

@@ -60,6 +60,8 @@ async def test_each_job_is_listed_where_it_is(queue: Queue, notes: Notes[str]) -
         assert jobs[aside.id].state is JobStatus.ASIDE
         assert jobs[parked.id].state is JobStatus.PARKED
         assert jobs[parked.id].due_at is not None
+        assert [job.id for job in await listed(queue, "parked")] == [parked.id]
+        assert parked.id not in {job.id for job in await listed(queue, "delayed")}
         assert jobs[waiting.id].state is JobStatus.WAITING
         assert len(jobs[waiting.id].after) == 1
         info = jobs[delayed.id]

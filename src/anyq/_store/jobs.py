@@ -43,12 +43,14 @@ class Asked:
         newest_first: Whether to begin with those that came last, or are due last.
         payload: Whether to give their payloads too.
         task: The task's name; ``None`` for any.
+        parked: Of delayed jobs: whether those that are parked are wanted, or only the others; ``None`` for both.
     """
 
     wanted: int
     newest_first: bool = False
     payload: bool = False
     task: str | None = None
+    parked: bool | None = None
 
     @property
     def name(self) -> str:
@@ -105,11 +107,14 @@ def _lying(
 async def delayed(client: Client, keys: Keys, asked: Asked, place: str) -> Page:
     """List jobs that wait for their time, in the order in which they are due."""
     score, _, seen = place.partition(",")
+    mark = "" if asked.parked is None else "parked" if asked.parked else "delayed"
     rest, count, *rows = await client.run(
         scripts.LIST_DELAYED,
         (keys.delayed,),
-        (score, seen or 0, int(asked.newest_first), asked.wanted, _STRETCH, int(asked.payload), asked.name),
-    )
+        (
+            score, seen or 0, int(asked.newest_first), asked.wanted, _STRETCH, int(asked.payload), asked.name, mark,
+        ),
+    )  # fmt: skip
     found = [
         Seen(
             place=f"{due.decode()},{number}",
