@@ -364,3 +364,40 @@ async def test_what_the_engine_does_is_recorded(
     assert points(data, "anyq.taken_over_jobs")[frozenset()].value == 3
     assert points(data, "anyq.promoted_jobs")[frozenset()].value == 1
     assert points(data, "anyq.promoter.leads")[frozenset()].value == 1
+
+
+async def test_what_the_queues_hold_is_measured_while_somebody_looks(queue: Queue) -> None:
+    reader = InMemoryMetricReader()
+    sink = OpenTelemetrySink(queue, meter_provider=MeterProvider([reader]))
+
+    def measured() -> dict[str, dict[str, float]]:
+        data = reader.get_metrics_data()
+        return {
+            metric.name: {
+                str((point.attributes or {}).get("anyq.state", "")): point.value  # type: ignore[union-attr]
+                for point in metric.data.data_points
+            }
+            for resource in (data.resource_metrics if data else ())
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        }
+
+    async with queue:
+        await queue.enqueue("job")
+        await queue.enqueue("job", delay=60)
+        assert not measured()
+        async with anyio.create_task_group() as nursery:
+            nursery.start_soon(sink.watch_queues)
+            await until(lambda: bool(measured()))
+            found = measured()
+            nursery.cancel_scope.cancel()
+        assert found["anyq.queue.jobs"] == {
+            "ready": 1, "held": 0, "delayed": 1, "waiting": 0, "aside": 0, "dead": 0,
+        }  # fmt: skip
+        assert found["anyq.queue.added_jobs"] == {"": 2}
+        assert found["anyq.queue.done_jobs"] == {"": 0}
+        assert found["anyq.queue.parked_jobs"] == {"": 0}
+        assert found["anyq.queue.oldest_job.age"][""] > 0
+        assert "anyq.queue.jobs" not in measured(), "no number is better than an old one"
+        with pytest.raises(ValueError, match="every"):
+            await sink.watch_queues(every=0)

@@ -115,6 +115,12 @@ async def test_the_endpoint_says_what_queues_and_workers_hold(queue: Queue, act:
         assert seen.value("anyq_queue_jobs", **WORK, state="ready") == 0
         assert seen.value("anyq_queue_jobs", queue="idle", state="ready") == 1
         assert seen.value("anyq_queue_paused", **WORK) == 0
+        assert seen.value("anyq_queue_jobs", **WORK, state="waiting") == 0
+        assert seen.value("anyq_queue_parked_jobs", **WORK) == 0
+        assert seen.value("anyq_queue_added_jobs_total", **WORK) == 2
+        assert seen.value("anyq_queue_dead_jobs_total", **WORK) == 1
+        assert seen.value("anyq_queue_done_jobs_total", **WORK) == 0
+        assert (seen.value("anyq_queue_oldest_job_age_seconds", queue="idle") or 0) > 0
         assert seen.value("anyq_worker_jobs", state="running") == 0
         assert seen.value("anyq_worker_concurrency") == worker.concurrency
         assert seen.value("anyq_worker_healthy") == 1

@@ -13,7 +13,7 @@ from .._redis.client import Client
 from . import scripts
 
 #: Minutes that are read at once: a bounded time in which the server serves nobody else.
-_PAGE = 500
+_PAGE = 200
 
 #: Parked tasks that are named; their names come from anywhere.
 _MOST_TASKS = 100

@@ -6,14 +6,20 @@ Traces are `anyq.tracing`'s.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Final
 
+import anyio
 from opentelemetry import metrics
-from opentelemetry.metrics import MeterProvider
+from opentelemetry.metrics import CallbackOptions, MeterProvider
+from opentelemetry.metrics import Observation as OtelObservation
 
 from ..queue import Queue
+from ..settings import seconds
+from ..vitals import QueueStats
 from .labels import Labels
+from .numbers import COUNTED, ask, held
 from .sink import (
     DeadLettered,
     JobOutcome,
@@ -89,11 +95,25 @@ class OpenTelemetrySink:
         )
         self._scheduled = counter("anyq.scheduled_jobs", "{job}", "Jobs that schedules made.")
         self._overdue = gauge("anyq.schedule.lag", "s", "By how much the last schedule fired late.")
+        self._stats: dict[str, QueueStats] = {}
+        meter.create_observable_gauge(
+            "anyq.queue.jobs", [self._depths], "{job}", "Jobs in the queue, in all programs together."
+        )
+        meter.create_observable_gauge(
+            "anyq.queue.parked_jobs", [self._parked], "{job}", "Delayed jobs whose task no worker knew."
+        )
+        meter.create_observable_gauge(
+            "anyq.queue.oldest_job.age", [self._oldest], "s", "For how long the oldest ready job has waited."
+        )
+        for what, (name, unit, words) in COUNTED.items():
+            meter.create_observable_counter(
+                f"anyq.queue.{name}", [partial(self._counted, what)], f"{{{unit}}}", words
+            )
 
     def observe(self, observations: Sequence[Observation], /) -> None:
         """Record a batch of observations."""
         for seen in observations:
-            queue = {**_SYSTEM, "messaging.destination.name": self._labels.queue(seen.queue)}
+            queue = _queue(self._labels.queue(seen.queue))
             match seen:
                 case JobOutcome():
                     task = self._task(queue, seen.task)
@@ -125,5 +145,50 @@ class OpenTelemetrySink:
                     self._scheduled.add(seen.jobs, self._task(queue, seen.task))
                     self._overdue.set(seen.late, queue)
 
+    # -- what the queues hold -----------------------------------------------------------------------------------------
+
+    async def watch_queues(self, every: float = 15.0) -> None:
+        """Ask Redis what the queues hold, again and again, and record it: how many jobs, how old, and more.
+
+        Args:
+            every: Seconds between two looks.
+
+        Start it in a task group of one program that has the queues open: ``nursery.start_soon(sink.watch_queues)``. A
+        queue that is not open here, or cannot be asked within two seconds, is left out of what is measured: no number
+        is better than an old one. It runs until it is cancelled, and then nothing of the queues is measured any more.
+        """
+        pause = seconds("every", every, zero=False)
+        try:
+            while True:
+                await self.refresh()
+                await anyio.sleep(pause)
+        finally:
+            self._stats = {}
+
+    async def refresh(self) -> None:
+        """Ask Redis once what the queues hold. Safe to cancel."""
+        self._stats = await ask(self._labels.queues)
+
+    def _depths(self, _: CallbackOptions) -> Iterable[OtelObservation]:
+        for name, stats in self._stats.items():
+            for state, count in held(stats).items():
+                yield OtelObservation(count, {**_queue(name), "anyq.state": state})
+
+    def _parked(self, _: CallbackOptions) -> Iterable[OtelObservation]:
+        for name, stats in self._stats.items():
+            yield OtelObservation(stats.parked, _queue(name))
+
+    def _oldest(self, _: CallbackOptions) -> Iterable[OtelObservation]:
+        for name, stats in self._stats.items():
+            yield OtelObservation(stats.oldest or 0.0, _queue(name))
+
+    def _counted(self, what: str, _: CallbackOptions) -> Iterable[OtelObservation]:
+        for name, stats in self._stats.items():
+            yield OtelObservation(getattr(stats, what), _queue(name))
+
     def _task(self, queue: dict[str, str], name: str) -> dict[str, str]:
         return {**queue, "anyq.task": self._labels.task(queue["messaging.destination.name"], name)}
+
+
+def _queue(name: str) -> dict[str, str]:
+    return {**_SYSTEM, "messaging.destination.name": name}

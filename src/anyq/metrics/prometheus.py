@@ -8,22 +8,19 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any, Final, cast
 
-import anyio
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from redis.exceptions import RedisError
 
-from .._store.inspect import Depths, depths
-from ..errors import AnyQError
 from ..queue import Queue
+from ..vitals import QueueStats
 from ..worker import Worker
 from .labels import Labels
+from .numbers import COUNTED, ask, held
 from .sink import (
     DeadLettered,
     JobOutcome,
@@ -43,9 +40,6 @@ DURATIONS: Final = (
 
 _DELAYS: Final = (0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21600.0, 86400.0)
 _BATCHES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-
-#: Seconds for which a scrape waits for Redis.
-_PATIENCE = 2.0
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -74,7 +68,7 @@ class PrometheusSink(Collector):
     def __init__(self, queues: Queue | Sequence[Queue], *, durations: Sequence[float] = DURATIONS) -> None:
         self._labels = Labels(queues)
         self._workers: list[Worker] = []
-        self._depths: dict[str, Depths] = {}
+        self._stats: dict[str, QueueStats] = {}
         self._own = own = CollectorRegistry(auto_describe=True)
         count, gauge = partial(Counter, registry=own), partial(Gauge, registry=own)
         spread = partial(Histogram, registry=own)
@@ -161,15 +155,8 @@ class PrometheusSink(Collector):
         Only queues that are open in this event loop are asked. What cannot be had within two seconds is left out of the
         next scrape: no number is better than an old one. Safe to cancel.
         """
-        self._depths = {}
-        with anyio.move_on_after(_PATIENCE):
-            async with anyio.create_task_group() as nursery:
-                for queue in self._labels.queues:
-                    nursery.start_soon(self._look, queue)
-
-    async def _look(self, queue: Queue) -> None:
-        with suppress(AnyQError, RedisError):  # the scrape goes on without; the worker tells of outages
-            self._depths[queue.name] = await depths(queue.session.client, queue.keys)
+        self._stats = {}
+        self._stats = await ask(self._labels.queues)
 
     def collect(self) -> Iterator[Metric]:
         """Give all metrics of this moment, as registries ask for them."""
@@ -188,17 +175,27 @@ class PrometheusSink(Collector):
         paused = GaugeMetricFamily(
             "anyq_queue_paused", "Whether the whole queue is paused.", labels=("queue",)
         )
-        for name, found in self._depths.items():
-            states = {
-                "ready": max(0, found.ready - found.held),
-                "held": found.held,
-                "delayed": found.delayed,
-                "aside": found.aside,
-                "dead": found.dead_letters,
-            }
-            for state, count in states.items():
+        parked = GaugeMetricFamily(
+            "anyq_queue_parked_jobs", "Delayed jobs whose task no worker knew.", labels=("queue",)
+        )
+        oldest = GaugeMetricFamily(
+            "anyq_queue_oldest_job_age_seconds",
+            "For how long the oldest ready job has waited.",
+            labels=("queue",),
+        )
+        counted = {
+            what: CounterMetricFamily(f"anyq_queue_{name}", words, labels=("queue",))
+            for what, (name, _, words) in COUNTED.items()
+        }
+        for name, found in self._stats.items():
+            for state, count in held(found).items():
                 jobs.add_metric((name, state), count)
             paused.add_metric((name,), found.paused)
+            parked.add_metric((name,), found.parked)
+            oldest.add_metric((name,), found.oldest or 0)
+            for what, family in counted.items():
+                family.add_metric((name,), getattr(found, what))
+        yield from (parked, oldest, *counted.values())
         yield from (jobs, paused)
 
     def _of_workers(self) -> Iterator[Metric]:
