@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio
+import attrs
 import pytest
 from anyio.to_thread import run_sync
 from rich.console import Console
@@ -29,15 +30,12 @@ QUIET = Rates(added=0, ended=0, failed=0)
 
 
 def stats(**some: Any) -> QueueStats:
-    zeros = dict.fromkeys(
-        ("ready", "running", "delayed", "due", "aside", "dead", "trimmed", "waiting", "added", "replayed", "done",
-         "failed", "retried", "given_up", "cancelled", "lost"),
-        0,
-    )  # fmt: skip
-    rest = {
+    zeros = {field.name: 0 for field in attrs.fields(QueueStats) if field.type in {"int", int}}
+    rest: dict[str, Any] = {
         "oldest": None,
         "next_due": None,
         "paused": False,
+        "parked_by_task": {},
         "last_minute": QUIET,
         "last_five_minutes": QUIET,
     }
@@ -83,7 +81,7 @@ def test_the_view_shows_what_is_there_and_nothing_of_what_strangers_wrote() -> N
         traceback="", attempts=1, lost=0, created_at=None, died_at=NOW, worker="w", entry="", size=1,
     )  # fmt: skip
     one = seen(
-        stats=stats(ready=12_345, dead=1, oldest=90.0, paused_tasks={"newsletter": None}),
+        stats=stats(ready=12_345, dead=1, oldest=90.0, paused_tasks={"newsletter": None}, parked=3),
         workers=[WorkerInfo(name=f"anyq-{number}", state="running", host="h", pid=7) for number in range(10)],
         runs=runs,
         progress=far,
@@ -92,7 +90,7 @@ def test_the_view_shows_what_is_there_and_nothing_of_what_strangers_wrote() -> N
     )
     said = drawn(one)
     for words in ("emails", "12,345", "1 min 30 s", "1,234.5", "0.2", "anyq-0", "h:7", "and 2 more", "3 of 10",
-                  "three pages", "paused: newsletter", "unrecoverable", r"\x1b[2J"):  # fmt: skip
+                  "three pages", "paused: newsletter", "3 parked", "unrecoverable", r"\x1b[2J"):  # fmt: skip
         assert words in said, words
     assert not [character for character in said if character != "\n" and not character.isprintable()]
     both = drawn(one, seen(queue="reports"), trouble=HOSTILE)

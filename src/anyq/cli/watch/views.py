@@ -125,6 +125,7 @@ def _queues(looks: Sequence[Look]) -> Table:
         speeds = [Text(f"{rate:,.1f}") for rate in (rates.added, rates.ended)]
         failing = Text(f"{rates.failed:,.1f}", style="yellow" if rates.failed else "")
         dead = Text(f"{stats.dead:,}", style="red" if stats.dead else "")
+        parked = f"{stats.parked:,} parked" if stats.parked else ""
         idle = Text(workers, style="" if workers != "0" else "bold red" if stats.ready else "dim")
         table.add_row(
             Text(name),
@@ -134,7 +135,7 @@ def _queues(looks: Sequence[Look]) -> Table:
             *speeds,
             failing,
             idle,
-            Text(paused, style="yellow"),
+            Text("  ".join(filter(None, (paused, parked))), style="yellow"),
         )
     return table
 
