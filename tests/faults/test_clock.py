@@ -92,4 +92,4 @@ async def test_a_walk_under_a_clock_that_jumps_loses_nothing(
     async with Client(redis_url) as client:
         walk = Jumping(client, 1, xackdel=(await client.capabilities()).xackdel)
         await walk.run(500)
-    assert walk.counts["Jumping.add_delayed"] > 10
+    assert walk.counts["Jumping.add_delayed"] >= 5
