@@ -88,8 +88,7 @@ def test_events_are_lines_for_people_and_for_programs(server: Server, redis_url:
 
 
 def test_following_goes_on_until_it_is_told_to_end(server: Server, redis_url: str) -> None:
-    gone = tell(server, "e", "active", "id", "zero")
-    server.command("DEL", KEY)
+    gone = "1-1"  # an event that was there and is not any more
     tell(server, "e", "active", "id", "one")
     with Program("events", "-q", "cli", "--after", gone, url=redis_url) as program:
         program.until("\tone\t")
