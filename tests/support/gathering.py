@@ -134,7 +134,8 @@ class Gatherings:
         self._batch += 1
         gathering = rule(
             size=walk.random.choice([3, 4]),
-            delay_ms=walk.random.randrange(1, 30),
+            delay_ms=walk.random.choice([5, 500]),
+            maximum_ms=1000,
             priority=walk.random.choice(walk.priorities),
             limit=walk.random.choice([80, 100_000]),
         )
