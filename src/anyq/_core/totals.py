@@ -8,6 +8,7 @@ minutes nothing did.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 
 import attrs
 
@@ -66,12 +67,13 @@ class Totals:
         return Totals(
             *(
                 now - then if now >= then else now
-                for now, then in zip(attrs.astuple(self), attrs.astuple(before), strict=True)
+                for now, then in zip(_numbers(self), _numbers(before), strict=True)
             )
         )
 
 
 _NAMES = tuple(field.name for field in attrs.fields(Totals))
+_numbers = attrgetter(*_NAMES)  # attrs.astuple takes ten times as long, and a history has many minutes
 
 
 def by_minute(totals: Totals, rows: Sequence[tuple[int, Totals]]) -> dict[int, Totals]:
