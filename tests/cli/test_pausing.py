@@ -35,7 +35,7 @@ def answer(url: str, *words: str) -> str:
 def test_a_queue_is_paused_and_resumed_in_a_pipe(server: Server, redis_url: str) -> None:
     enqueue(redis_url, "short")
     assert said(redis_url, "pause") == "cli\t\tpaused\t\n"
-    assert answer(redis_url, "status").split("\t")[7:8] == ["paused\n"]
+    assert answer(redis_url, "status").split("\t")[7:8] == ["paused"]
     assert said(redis_url, "resume") == "cli\t\tresumed\n"
     assert answer(redis_url, "resume") == "cli\t\tnot paused\n"
     assert server.command("EXISTS", "{anyq:cli}:pauses") == 0

@@ -91,6 +91,26 @@ async def test_a_chosen_id_is_free_again_when_its_job_failed_with_another_or_was
         assert (await step.options(id="mine", delay=60).enqueue("another")).new
 
 
+async def test_a_job_is_not_let_go_by_what_an_earlier_job_of_its_id_waited_for(
+    queue: Queue, step: Task[..., Any], notes: Notes[Any]
+) -> None:
+    async with queue:
+        before = await step.options(tracked=True).enqueue("before")
+        parent = await step.options(tracked=True, delay=SECONDS * 10).enqueue("parent")
+        assert (
+            await (await step.options(after=[before], id="mine").enqueue("earlier")).cancel() == "cancelled"
+        )
+        child = await step.options(after=[parent], id="mine").enqueue("child")
+        assert child.new
+        async with working(queue):
+            await before.result(timeout=SECONDS)
+            assert await child.status() == JobStatus.WAITING
+            await parent.run_now()
+            assert await child.result(timeout=SECONDS) == "CHILD"
+        assert await remains(queue) == []
+    assert notes.made == ["before", "parent", "child"]
+
+
 async def test_a_worker_hears_of_the_lane_of_a_job_that_is_let_go(queue: Queue, step: Task[..., Any]) -> None:
     async with working(queue):
         parent = await step.options(tracked=True, delay=0.05).enqueue("parent")

@@ -18,24 +18,26 @@ local function release(lanes, member, doom, widened)
 end
 
 -- Write down how a job ended, and let go of those that wait for it: those that waited for nothing else may run, those that fail
--- with it are doomed, at once. Each leaves `waiting` when it is let go, so nobody is let go twice.
+-- with it are doomed, at once. Each leaves `waiting` when it is let go, so nobody is let go twice. One with a chosen id is known
+-- by its claim too: cancelled, it is not there any more, and another may wait under its id, for others.
 -- KEYS from `key` on: its track, the hashes waiting and children, the lanes of the priorities 0 to 9.
 local BESIDE = 12  -- those behind the track
 local function follow_up(key, id, outcome, keep)
   local track, waiting, children = unpack(KEYS, key, key + 2)
   local widened = string.sub(waiting, 1, #waiting - #'waiting') .. 'widened'  -- both begin with the queue's tag
   for child in string.gmatch(redis.call('HGET', children, id) or '', '[^\n]+') do
-    local kept = redis.call('HGET', waiting, child)
-    if kept then
+    local name, claim = string.match(child, '^([^\t]*)\t?(.*)$')
+    local kept = redis.call('HGET', waiting, name)
+    if kept and (claim == '' or string.find(kept, claim, 1, true)) then
       local left, mode, start = string.match(kept, '^(%d+)(%a)()')
       local member = string.sub(kept, start)
       local doomed = mode == 'f' and outcome ~= 'done'
       left = tonumber(left) - 1
       if doomed or left == 0 then
         release(key + 3, member, doomed and outcome .. ':' .. id, widened)
-        redis.call('HDEL', waiting, child)
+        redis.call('HDEL', waiting, name)
       else
-        redis.call('HSET', waiting, child, left .. mode .. member)
+        redis.call('HSET', waiting, name, left .. mode .. member)
       end
     end
   end

@@ -55,7 +55,8 @@ while i <= #ARGV do
     else
       redis.call('HSET', KEYS[1], id, #alive .. mode .. member)
       for _, parent in ipairs(alive) do
-        redis.call('HSET', KEYS[2], parent, (redis.call('HGET', KEYS[2], parent) or '') .. id .. '\n')
+        local one = claim == '' and id or id .. '\t' .. claim
+        redis.call('HSET', KEYS[2], parent, (redis.call('HGET', KEYS[2], parent) or '') .. one .. '\n')
       end
     end
     redis.call('SET', track, 'alive', 'PX', ARGV[5])
