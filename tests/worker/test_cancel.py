@@ -145,6 +145,8 @@ async def test_a_job_that_is_set_aside_is_cancelled(opened: Queue, notes: Notes[
         await until(lambda: worker.statistics().set_aside)
         assert await handle.status() is JobStatus.ASIDE
         assert await handle.cancel() is Cancellation.CANCELLED
+        assert not await opened.redis.exists(opened.keys.aside("note"))
+        assert b"aside:note" not in await opened.redis.hkeys(opened.keys.pauses)
         await opened.resume("note")
         await worker.wait_idle()
     assert notes.made == []

@@ -23,7 +23,15 @@ tell(KEYS[3], ARGV[8], ARGV[6], ARGV[7])
 end_belongings(7, 14, 'cancelled')
 note(KEYS[5], ARGV[9], ARGV[10], name_of(found[2]))
 redis.call('XDEL', KEYS[1], entry)
-if ARGV[13] ~= '' then redis.call('HSET', KEYS[6], ARGV[13], redis.call('XLEN', KEYS[1])) end
+if ARGV[13] ~= '' then
+  local left = redis.call('XLEN', KEYS[1])
+  if left > 0 then
+    redis.call('HSET', KEYS[6], ARGV[13], left)
+  else
+    redis.call('DEL', KEYS[1])
+    redis.call('HDEL', KEYS[6], ARGV[13])
+  end
+end
 remember(KEYS[4], ARGV[1], ARGV[2], ARGV[3])
 tally('cancelled', 1)
 return 1
