@@ -112,7 +112,7 @@ MUTATIONS = {
         "skip_belongings(key + 1, i + 4)",
         "end_belongings(key + 1, i + 4)",
     ),
-    "who is let go waits on": ("_ending", "redis.call('HDEL', waiting, child)", ""),
+    "who is let go waits on": ("_ending", "redis.call('HDEL', waiting, name)", ""),
     "who waits for two is let go by the first": ("_ending", "or left == 0 then", "or left <= 1 then"),
     "nobody is let go": ("_ending", "follow_up(key, owner, outcome, keep)", ""),
     "failure is not passed on": ("_ending", "mode == 'f' and outcome ~= 'done'", "false"),
