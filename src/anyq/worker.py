@@ -259,8 +259,9 @@ class Worker:
     async def wait_idle(self) -> None:
         """Wait until the queues are empty: nothing ready, nothing delayed that is due, nothing in any worker's hands.
 
-        Delayed jobs whose time has not come, retries among them, are not waited for, and neither is what is paused: of
-        a paused queue only what is in workers' hands. Returns early when the worker stops. Safe to cancel.
+        How this worker's jobs ended is confirmed by then, and counted in `statistics`. Delayed jobs whose time has not
+        come, retries among them, are not waited for, and neither is what is paused: of a paused queue only what is in
+        workers' hands. Returns early when the worker stops. Safe to cancel.
 
         Raises:
             RedisUnavailable: Redis was away for longer than ``outage_limit``.
@@ -272,16 +273,30 @@ class Worker:
             with anyio.move_on_after(_LONGEST_LOOK):
                 for branch in self._branches:
                     await branch.ledger.empty()
-            if not any(len(branch.ledger) for branch in self._branches):
-                for branch, queue in zip(self._branches, self.queues, strict=True):
-                    found = await patience(partial(self._depths, branch, queue))
-                    if found is None or (found.held if found.paused else found.ready or found.due):
-                        break
-                else:
-                    return
+            begun = self._counts.started
+            # What was read and run while we asked may be unconfirmed yet, or have put a job into a queue asked before.
+            if (
+                not self._holds
+                and await self._nothing_waits(patience)
+                and not self._holds
+                and self._counts.started == begun
+            ):
+                return
             with anyio.move_on_after(pause):
                 await self._stopped.wait()
             pause = min(pause * 2, _LONGEST_LOOK)
+
+    @property
+    def _holds(self) -> bool:
+        return any(len(branch.ledger) for branch in self._branches)
+
+    async def _nothing_waits(self, patience: Patience) -> bool:
+        """Ask each queue in turn whether there is anything to do in it, or in anybody's hands."""
+        for branch, queue in zip(self._branches, self.queues, strict=True):
+            found = await patience(partial(self._depths, branch, queue))
+            if found is None or (found.held if found.paused else found.ready or found.due):
+                return False
+        return True
 
     async def _depths(self, branch: Branch, queue: Queue) -> Depths | None:
         """Count; ``None`` once the worker has stopped, whose connections are closed and will not come back."""

@@ -407,6 +407,7 @@ async def test_a_worker_lives_through_failures_of_its_credential_provider(
 
     async with queue, Worker(queue, lease=1) as worker:
         await job.enqueue()
+        await worker.wait_idle()  # a lost answer to its acknowledgement would let it count as late
         provider.failures = 8
         for kind in ("normal", "pubsub"):
             guarded.command("CLIENT", "KILL", "TYPE", kind)

@@ -14,6 +14,10 @@ from tests.support.servers import SECONDS, Server
 from tests.worker.conftest import AT_ONCE, Notes, drained, length, until, working
 
 from anyq import Backoff, ConfigurationError, Health, Queue, Worker
+from anyq._core.keys import Keys
+from anyq._redis.client import Client
+from anyq._store.inspect import Depths, depths
+from anyq._store.settle import Settling
 
 pytestmark = pytest.mark.anyio
 
@@ -366,6 +370,61 @@ async def test_wait_idle_waits_for_other_workers_too(redis_url: str, queue: Queu
         opened.set()
 
 
+async def test_wait_idle_waits_until_this_worker_has_heard_how_its_jobs_ended(
+    queue: Queue, notes: Notes[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The queue is empty on the server before the worker knows it: the answer to its acknowledgement is on the way."""
+    gate(queue, notes).set()
+    sent, looked = anyio.Event(), anyio.Event()
+    acknowledge = Settling.ack
+
+    async def ack(*arguments: Any) -> Any:
+        reply = await acknowledge(*arguments)
+        sent.set()
+        await looked.wait()
+        return reply
+
+    async def look(*arguments: Any) -> Depths:
+        if not sent.is_set():
+            await queue.enqueue("wait")
+            await sent.wait()
+        found = await depths(*arguments)
+        assert (found.ready, found.held) == (0, 0)
+        looked.set()
+        return found
+
+    monkeypatch.setattr(Settling, "ack", ack)
+    monkeypatch.setattr("anyq.worker.depths", look)
+    async with working(queue) as worker:
+        await worker.wait_idle()
+        assert worker.statistics().done == 1
+
+
+async def test_wait_idle_sees_a_job_that_another_queue_s_job_added_while_it_asked(
+    queue: Queue, redis_url: str, notes: Notes[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate(queue, notes).set()
+    other = Queue("other", redis_url)
+    hidden: list[Queue] = [other]
+
+    @other.task
+    async def pass_on() -> None:
+        await queue.pause()
+        await queue.enqueue("wait")
+
+    async def look(client: Client, keys: Keys) -> Depths:
+        if keys == other.keys and hidden:
+            await hidden.pop().enqueue("pass_on")
+            await until(lambda: worker.statistics().done == 1)
+            await queue.resume()
+        return await depths(client, keys)
+
+    monkeypatch.setattr("anyq.worker.depths", look)
+    async with working(queue, other) as worker:
+        await worker.wait_idle()
+        assert worker.statistics().done == 2
+
+
 async def test_wait_idle_ends_when_the_worker_stops(queue: Queue, notes: Notes[Any]) -> None:
     gate(queue, notes)
     async with queue, anyio.create_task_group() as tasks, working(queue, drain_timeout=0) as worker:
@@ -486,8 +545,8 @@ async def test_several_workers_share_the_jobs_and_each_runs_once(redis_url: str,
     async with working(one) as first, working(two) as second:
         await one.enqueue_many("note", [{"number": n} for n in range(1000)])
         await first.wait_idle()
-        await second.wait_idle()  # each has heard of its own ends when its ledger is empty
-        await until(lambda: first.statistics().done + second.statistics().done == 1000)
+        await second.wait_idle()  # each has heard how its own jobs ended, and not the other's
+        assert first.statistics().done + second.statistics().done == 1000
     assert sorted(notes.made) == list(range(1000))
 
 
