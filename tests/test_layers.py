@@ -28,6 +28,7 @@ LAYERS = [
         "_operating",
         "events",
         "_numbers",
+        "_mending",
         "dead_letters",
         "jobs",
         "tasks",

@@ -10,7 +10,6 @@ from datetime import datetime
 from ._core.keys import Keys
 from ._core.totals import MINUTE, Totals, by_minute, lately
 from ._redis.client import Client
-from ._services.patience import Patience
 from ._store import inspect, totals
 from ._store.totals import Counted
 from .settings import from_milliseconds
@@ -20,11 +19,11 @@ from .vitals import Minute, QueueStats, Rates
 _LATELY = 6
 
 
-async def stats(client: Client, keys: Keys, patience: Patience) -> QueueStats:
+async def stats(client: Client, keys: Keys) -> QueueStats:
     """Tell what a queue holds, how long it has waited, and what was ever counted."""
-    depths = await patience(lambda: inspect.depths(client, keys))
-    ages = await patience(lambda: inspect.ages(client, keys))
-    counted = await patience(lambda: totals.read(client, keys, _LATELY))
+    depths = await inspect.depths(client, keys)
+    ages = await inspect.ages(client, keys)
+    counted = await totals.read(client, keys, _LATELY)
     ever = counted.totals
     return QueueStats(
         ready=max(0, depths.ready - depths.held),
@@ -55,9 +54,9 @@ async def stats(client: Client, keys: Keys, patience: Patience) -> QueueStats:
     )
 
 
-async def history(client: Client, keys: Keys, patience: Patience, minutes: int) -> list[Minute]:
+async def history(client: Client, keys: Keys, minutes: int) -> list[Minute]:
     """Tell what happened in each of the last ``minutes``, the one that has only begun last."""
-    counted = await patience(lambda: totals.read(client, keys, minutes))
+    counted = await totals.read(client, keys, minutes)
     happened = by_minute(counted.totals, counted.rows)
     present = counted.now_ms // MINUTE * MINUTE
     starts = range(present - (minutes - 1) * MINUTE, present + MINUTE, MINUTE)

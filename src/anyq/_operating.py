@@ -220,10 +220,7 @@ class Operating(Place):
             12 jobs come before it.
         """
         wanted = name("id", id)
-        while True:  # whoever opened the queue may leave it: go on with the next one
-            session = self.session
-            with session.until_left():
-                return await session.inquiry.explain(wanted)
+        return await self.with_session(lambda session: session.inquiry.explain(wanted))
 
     async def stats(self) -> QueueStats:
         """Tell what the queue holds, how long it has waited, and what was ever counted, in constant time.
@@ -238,11 +235,7 @@ class Operating(Place):
             >>> if stats.oldest is not None and stats.oldest > 60:
             ...     print(f"{stats.ready} jobs wait, the oldest for {stats.oldest:.0f} s")
         """
-        while True:  # whoever opened the queue may leave it: go on with the next one
-            session = self.session
-            with session.until_left():
-                patience = session.patience.of(f"the statistics of {self.name!r}")
-                return await _numbers.stats(session.client, self.keys, patience)
+        return await self.ask("the statistics", _numbers.stats)
 
     async def history(self, minutes: int = 60) -> list[Minute]:
         """Tell what happened in each of the last minutes, by the clock of the server.
@@ -267,11 +260,7 @@ class Operating(Place):
             ...     )
         """
         at_least("minutes", minutes, 1, _LONGEST_HISTORY)
-        while True:  # whoever opened the queue may leave it: go on with the next one
-            session = self.session
-            with session.until_left():
-                patience = session.patience.of(f"the history of {self.name!r}")
-                return await _numbers.history(session.client, self.keys, patience, minutes)
+        return await self.ask("the history", _numbers.history, minutes)
 
     async def drain(
         self,
@@ -337,11 +326,7 @@ class Operating(Place):
             >>> for worker in await queue.workers():
             ...     print(worker.name, worker.host, worker.pid, worker.state, f"{worker.running} jobs")
         """
-        while True:  # whoever opened the queue may leave it: go on with the next one
-            session = self.session
-            with session.until_left():
-                patience = session.patience.of(f"the workers of {self.name!r}")
-                return await patience(lambda: workers(session.client, self.keys))  # noqa: B023
+        return await self.ask("the workers", workers)
 
 
 def _task_or_none(task: object) -> str | None:

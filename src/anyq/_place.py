@@ -6,10 +6,10 @@ is opened before it is entered. Who enters it owns what that opened, and leaves 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Self
+from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import anyio
 import attrs
@@ -24,6 +24,9 @@ from ._services import child
 from ._session import Session, open_session
 from .errors import NotOpen
 from .settings import Retention, name
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @attrs.define
@@ -137,12 +140,49 @@ class Place:
         """
         return self.session.client
 
-    async def server_ms(self) -> float:
-        """Give the server's time of day; it is asked once in a while."""
-        while True:  # as in `JobHandle.result`
+    async def with_session(self, work: Callable[[Session], Awaitable[T]]) -> T:
+        """Do something with the session; when whoever opened it leaves meanwhile, begin again with the next one.
+
+        Args:
+            work: What is to be done; safe to begin again wherever it was cancelled.
+
+        Raises:
+            NotOpen: The queue is not open here, or not any more.
+        """
+        while True:
             session = self.session
             with session.until_left():
-                return await session.server_ms()
+                return await work(session)
+
+    async def ask(
+        self,
+        about: str,
+        verb: Callable[Concatenate[Client, Keys, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run a verb of `_store` until Redis takes it.
+
+        Args:
+            about: What is asked about, for an error: ``the workers``.
+            verb: The verb; safe to send again.
+            *args: Its arguments, after the connection and the keys.
+            **kwargs: The named ones.
+
+        Raises:
+            RedisUnavailable: Redis was away for longer than ``outage_timeout``.
+            NotOpen: The queue is not open here, or not any more.
+        """
+
+        async def work(session: Session) -> T:
+            patience = session.patience.of(f"{about} of {self.name!r}")
+            return await patience(verb, session.client, self.keys, *args, **kwargs)
+
+        return await self.with_session(work)
+
+    async def server_ms(self) -> float:
+        """Give the server's time of day; it is asked once in a while."""
+        return await self.with_session(Session.server_ms)
 
     # -- where it is ----------------------------------------------------------------------------------------------
 

@@ -113,7 +113,7 @@ class Session:
 
 async def _time(clock: ServerClock, client: Client, patience: Patience) -> float:
     if not clock.fresh(_CLOCK_TRUSTED):
-        await patience(lambda: clock.ask(partial(server_ms, client)))
+        await patience(clock.ask, partial(server_ms, client))
     return clock.ms()
 
 

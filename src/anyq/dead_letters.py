@@ -1,60 +1,43 @@
-"""Dead letters as an operator holds them: looked at, replayed, deleted.
-
-Rule: nothing here touches Redis but through the verbs of `_store.dead_letters`; they may be sent again, so an outage in
-the middle doubles no job and miscounts nothing.
-"""
+"""Dead letters as an operator holds them: looked at, replayed, deleted."""
 
 from __future__ import annotations
 
 import builtins
-import os
-import random
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Protocol, Self, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, Protocol, Self, TypedDict, TypeVar, Unpack
 
 import anyio
 import attrs
-from redis.exceptions import RedisError
 
-from ._core.dead_letters import DeadLetter, DeadLetterGroup, Grouping, Hopeless, Raw, Revived, read, revive
+from ._core.dead_letters import DeadLetter, DeadLetterGroup, Grouping, Raw, read
+from ._core.keys import Keys
+from ._mending import AT_ONCE, GONE, Mender, Replayed
 from ._redis.client import Client
 from ._store import dead_letters as store
-from ._store.dead_letters import HEAD, WHOLE, Mending, Range
-from ._store.publish import Full
-from .errors import AnyQError
+from ._store.dead_letters import HEAD, WHOLE, Range
 from .settings import at_least, moment
 
 if TYPE_CHECKING:
     from .queue import Queue
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 #: Told how many letters were dealt with so far, and how many there are in all.
 Progress = Callable[[int, int], object]
 
-#: Letters that one script replays or deletes, and reads by their ids: a bounded time in which the server serves nobody
-#: else.
-_AT_ONCE: Final = 200
+#: Letters that are read by their ids at once, whole: a reply of bounded size.
 _FETCHED_AT_ONCE: Final = 16
 
 #: Batches a second, about, when replaying with a rate.
 _STEPS: Final = 4
 
-#: Pauses of a replay that waits for room, in seconds.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.5
-
 #: Different errors that are told apart.
 _GROUPS: Final = 10_000
 
 _ID = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
-
-_GONE = "there is no such dead letter"
-_HELD = {
-    b"id": "another job has its id by now",
-    b"unique": "another job holds its unique key",
-}
 
 
 class DeadLetterFilter(TypedDict, total=False):
@@ -77,25 +60,6 @@ class DeadLetterFilter(TypedDict, total=False):
 
     until: datetime
     """It was given up then or before, by the server's clock; aware."""
-
-
-@attrs.frozen(kw_only=True)
-class Replayed:
-    """What a replay came to.
-
-    Attributes:
-        count: Jobs that are ready again.
-        left: The letters that stay dead letters, by their ids, and why each of them does.
-    """
-
-    count: int
-    left: Mapping[str, str]
-
-
-@attrs.define
-class _Tally:
-    count: int = 0
-    left: dict[str, str] = attrs.field(factory=dict[str, str])
 
 
 class DeadLetters:
@@ -130,7 +94,7 @@ class DeadLetters:
         """
         span = _range(where)
         if span.everything:
-            return await self._ask(lambda client: store.count(client, self._queue.keys))
+            return await self._ask(store.count)
         total = 0
         if "job" in where:
             async for _ in _Each(self._look, span, where):
@@ -138,8 +102,7 @@ class DeadLetters:
             return total
         rest: Range | None = span
         while rest is not None:
-            looked = rest
-            number, rest = await self._ask(lambda client: store.matches(client, self._queue.keys, looked))  # noqa: B023
+            number, rest = await self._ask(store.matches, rest)
             total += number
         return total
 
@@ -149,7 +112,7 @@ class DeadLetters:
         Raises:
             RedisUnavailable: Redis was away for longer than the queue's ``outage_timeout``.
         """
-        return await self._ask(lambda client: store.trimmed(client, self._queue.keys))
+        return await self._ask(store.trimmed)
 
     async def list(
         self,
@@ -248,8 +211,7 @@ class DeadLetters:
         grouping = Grouping(_GROUPS)
         rest: Range | None = _range(where)
         while rest is not None:
-            looked = rest
-            groups, rest = await self._ask(lambda client: store.errors(client, self._queue.keys, looked))  # noqa: B023
+            groups, rest = await self._ask(store.errors, rest)
             grouping.add(groups)
         return grouping.groups()[:limit]
 
@@ -266,8 +228,7 @@ class DeadLetters:
 
         Safe to cancel: nothing is changed.
         """
-        ids = (_letter_id(id),)
-        [raw] = await self._ask(lambda client: store.fetch(client, self._queue.keys, ids))
+        [raw] = await self._ask(store.fetch, (_letter_id(id),))
         return None if raw is None else read(raw, payload=payload)
 
     # -- mending --------------------------------------------------------------------------------------------------
@@ -300,18 +261,18 @@ class DeadLetters:
             (1, {})
         """
         wanted = [_letter_id(id) for id in dict.fromkeys(ids)]
-        mending, tally = _Batches(self._queue, self._ask), _Tally()
+        mender = self._mender()
         for start in range(0, len(wanted), _FETCHED_AT_ONCE):
             part = wanted[start : start + _FETCHED_AT_ONCE]
-            found = await self._ask(lambda client: store.fetch(client, self._queue.keys, part))  # noqa: B023
+            found = await self._ask(store.fetch, part)
             for id, raw in zip(part, found, strict=True):
                 if raw is None:
-                    tally.left[id.decode()] = _GONE
-            await self._replay(mending, [raw for raw in found if raw is not None], tally, named=True)
+                    mender.left[id.decode()] = GONE
+            await mender.replay([raw for raw in found if raw is not None], named=True)
             if progress is not None:
                 progress(start + len(part), len(wanted))
-        await mending.end()
-        return Replayed(count=tally.count, left=tally.left)
+        await mender.end()
+        return mender.replayed
 
     async def replay_all(
         self,
@@ -348,20 +309,20 @@ class DeadLetters:
             raise ValueError(f"rate must be a number of jobs a second > 0, not {rate!r}")
         rest = await self._until_now(where)
         total = await self._total(where, limit, progress)
-        mending, tally, seen = _Batches(self._queue, self._ask), _Tally(), 0
-        at_once = _AT_ONCE if rate is None else max(1, min(_AT_ONCE, int(rate / _STEPS)))
+        mender, seen = self._mender(), 0
+        at_once = AT_ONCE if rate is None else max(1, min(AT_ONCE, int(rate / _STEPS)))
         began = anyio.current_time()
-        while rest is not None and (limit is None or tally.count < limit):
-            wanted = at_once if limit is None else min(at_once, limit - tally.count)
+        while rest is not None and (limit is None or mender.count < limit):
+            wanted = at_once if limit is None else min(at_once, limit - mender.count)
             found, rest = await self._look(rest, where, wanted, given=WHOLE)
-            await self._replay(mending, found, tally, named=False)
+            await mender.replay(found, named=False)
             seen += len(found)
             if progress is not None and found:
                 progress(seen, max(seen, total))
             if rate is not None and rest is not None:
-                await anyio.sleep_until(began + tally.count / rate)
-        await mending.end()
-        return Replayed(count=tally.count, left=tally.left)
+                await anyio.sleep_until(began + mender.count / rate)
+        await mender.end()
+        return mender.replayed
 
     async def delete(self, *ids: str) -> int:
         """Delete dead letters for good.
@@ -379,11 +340,11 @@ class DeadLetters:
         Safe to cancel: each letter is deleted or not.
         """
         wanted = [_letter_id(id) for id in dict.fromkeys(ids)]
-        mending, deleted = _Batches(self._queue, self._ask), 0
-        for start in range(0, len(wanted), _AT_ONCE):
-            deleted += await mending.delete(wanted[start : start + _AT_ONCE])
-        await mending.end()
-        return deleted
+        mender = self._mender()
+        for start in range(0, len(wanted), AT_ONCE):
+            await mender.delete(wanted[start : start + AT_ONCE])
+        await mender.end()
+        return mender.count
 
     async def delete_all(
         self,
@@ -417,46 +378,26 @@ class DeadLetters:
             at_least("limit", limit, 0)
         rest = await self._until_now(where)
         total = await self._total(where, limit, progress)
-        mending, deleted = _Batches(self._queue, self._ask), 0
-        while rest is not None and (limit is None or deleted < limit):
-            wanted = _AT_ONCE if limit is None else min(_AT_ONCE, limit - deleted)
+        mender = self._mender()
+        while rest is not None and (limit is None or mender.count < limit):
+            wanted = AT_ONCE if limit is None else min(AT_ONCE, limit - mender.count)
             found, rest = await self._look(rest, where, wanted, given=HEAD if "job" in where else 0)
             if found:
-                deleted += await mending.delete([raw.id for raw in found])
+                await mender.delete([raw.id for raw in found])
                 if progress is not None:
-                    progress(deleted, max(deleted, total))
-        await mending.end()
-        return deleted
+                    progress(mender.count, max(mender.count, total))
+        await mender.end()
+        return mender.count
 
     # -- the work -------------------------------------------------------------------------------------------------
 
-    async def _replay(self, mending: _Batches, found: Sequence[Raw], tally: _Tally, *, named: bool) -> None:
-        revived: builtins.list[Revived] = []
-        for raw in found:
-            letter = revive(raw, self._queue.limits.payload)
-            if isinstance(letter, Hopeless):
-                tally.left[letter.id.decode()] = letter.why
-            else:
-                revived.append(letter)
-        longest = max(1, self._queue.max_length // 10) if self._queue.max_length else _AT_ONCE
-        for start in range(0, len(revived), longest):
-            batch = revived[start : start + longest]
-            for letter, answer in zip(batch, await mending.replay(batch), strict=True):
-                if answer == 1:
-                    tally.count += 1
-                elif isinstance(answer, bytes):
-                    tally.left[letter.id.decode()] = _HELD.get(answer, "Redis refused it")
-                elif named:  # gone since it was read; of all letters, somebody else's replay took it along
-                    tally.left[letter.id.decode()] = _GONE
+    def _mender(self) -> Mender:
+        return Mender(self._queue, self._queue.limits.payload)
 
     async def _look(
         self, span: Range, where: DeadLetterFilter, wanted: int, *, given: int, newest_first: bool = False
     ) -> tuple[builtins.list[Raw], Range | None]:
-        found, rest = await self._ask(
-            lambda client: store.look(
-                client, self._queue.keys, span, wanted, newest_first=newest_first, given=given
-            )
-        )
+        found, rest = await self._ask(store.look, span, wanted, newest_first=newest_first, given=given)
         if "job" in where:  # the script looked for its bytes only
             found = [raw for raw in found if raw.job_id == where["job"]]
         return found, rest
@@ -464,7 +405,7 @@ class DeadLetters:
     async def _until_now(self, where: DeadLetterFilter) -> Range | None:
         """The range of what matches, up to the letter that is the newest now; ``None`` when there is none."""
         span = _range(where)
-        newest = await self._ask(lambda client: store.newest(client, self._queue.keys))
+        newest = await self._ask(store.newest)
         if newest is None:
             return None
         if span.last == b"+" or int(newest.partition(b"-")[0]) <= int(span.last):
@@ -477,19 +418,13 @@ class DeadLetters:
         total = await self.count(**where)
         return total if limit is None else min(total, limit)
 
-    async def _ask(self, verb: Callable[[Client], Awaitable[T]]) -> T:
-        while True:  # whoever opened the queue may leave it: go on with the next one
-            session = self._queue.session
-            with session.until_left():
-                patience = session.patience.of(f"the dead letters of {self._queue.name!r}")
-                return await patience(lambda: verb(session.client))  # noqa: B023
+    async def _ask(
+        self, verb: Callable[Concatenate[Client, Keys, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        return await self._queue.ask("the dead letters", verb, *args, **kwargs)
 
     def __repr__(self) -> str:
         return f"<DeadLetters of {self._queue.name!r}>"
-
-
-class _Ask(Protocol):
-    async def __call__(self, verb: Callable[[Client], Awaitable[T]]) -> T: ...
 
 
 class _Look(Protocol):
@@ -509,14 +444,14 @@ class _Each:
         *,
         newest_first: bool = False,
         payload: bool = False,
-        most: int = _AT_ONCE,
+        most: int = AT_ONCE,
     ) -> None:
         self._look = look
         self._rest: Range | None = span
         self._where = where
         self._newest_first = newest_first
         self._payload = payload
-        self._most = min(most, _AT_ONCE)
+        self._most = min(most, AT_ONCE)
         self._page: Iterator[Raw] = iter(())
 
     def __aiter__(self) -> Self:
@@ -532,44 +467,6 @@ class _Each:
             )
             self._page = iter(found)
         return read(raw, payload=self._payload)
-
-
-class _Batches:
-    """The batches of one replay or deletion, each sent until it is answered."""
-
-    def __init__(self, queue: Queue, ask: _Ask) -> None:
-        self._queue = queue
-        self._ask = ask
-        self._token = os.urandom(9).hex().encode()
-        self._number = 0
-
-    def _mending(self, client: Client) -> Mending:
-        return Mending(client, self._queue.keys, self._token, self._queue.retention.history_minutes)
-
-    async def replay(self, batch: Sequence[Revived]) -> Sequence[int | bytes]:
-        """Replay letters, when there is room for them."""
-        self._number = number = self._number + 1
-        limit, pause = self._queue.max_length or 0, _FIRST_PAUSE
-        while True:
-            try:
-                return await self._ask(lambda client: self._mending(client).replay(number, batch, limit))
-            except Full:
-                await anyio.sleep(random.uniform(pause / 2, pause))
-                pause = min(pause * 2, _LONGEST_PAUSE)
-
-    async def delete(self, ids: Sequence[bytes]) -> int:
-        """Delete letters."""
-        self._number = number = self._number + 1
-        return await self._ask(lambda client: self._mending(client).delete(number, ids))
-
-    async def end(self) -> None:
-        """Tidy up on the server. Best effort: what is remembered there runs out by itself."""
-        if not self._number:
-            return
-        try:
-            await self._mending(self._queue.session.client).forget()
-        except (AnyQError, RedisError):
-            return
 
 
 def _letter_id(value: object) -> bytes:

@@ -136,20 +136,22 @@ class Events:
             raise RuntimeError("another task waits for the next event of this iteration already")
         self._asking = True
         try:
-            while True:  # whoever opened the queue may leave it: go on with the next one
-                session = self._queue.session
-                if session is not self._session or self._solo is None:
-                    self._close()
-                    self._session, self._hung_up = session, False
-                    self._solo = Solo(session.address, locate=session.locate)
-                    session.host(self)
-                patience, solo = Patience("events", session.outages), self._solo
-                with session.until_left():
-                    return await patience(lambda: what(solo))  # noqa: B023
+            return await self._queue.with_session(
+                lambda session: Patience("events", session.outages)(what, self._connection(session))
+            )
         finally:
             self._asking = False
             if self._hung_up:
                 self._close()
+
+    def _connection(self, session: Session) -> Solo:
+        """Give the connection, a new one if the last was another session's."""
+        if session is not self._session or self._solo is None:
+            self._close()
+            self._session, self._hung_up = session, False
+            self._solo = Solo(session.address, locate=session.locate)
+            session.host(self)
+        return self._solo
 
     async def _begin(self, solo: Solo) -> None:
         """Find out where "now" is, if that is where it begins."""

@@ -6,7 +6,6 @@ not for ever.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -14,11 +13,9 @@ import anyio
 import msgpack
 
 from ._core.jobs import JobInfo
-from ._core.keys import Keys
 from ._core.notes import LogLine, Progress, unpack_line, unpack_progress
 from ._core.status import Cancellation, JobStatus
 from ._core.values import unpack
-from ._redis.client import Client
 from ._services.patience import Patience
 from ._store import notes, results
 from ._store.cancels import REASON
@@ -26,12 +23,9 @@ from .errors import JobCancelled, JobFailed, ResultsDisabled
 from .settings import Duration, moment, optional_seconds, seconds
 
 if TYPE_CHECKING:
-    from ._services.controller import Controller
-    from ._services.inquiry import Inquiry
     from ._session import Session
     from .queue import Queue
 
-T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
 
 #: Seconds after which a waiter looks by itself, in case that a message was lost.
@@ -94,10 +88,7 @@ class JobHandle(Generic[R_co]):
         if self._keeps is False:
             raise ResultsDisabled(self.id)
         with anyio.fail_after(optional_seconds("timeout", timeout, zero=True)):
-            while True:  # whoever opened the queue may leave it: the wait goes on with the next one
-                session = self._queue.session
-                with session.until_left():
-                    return await self._wait(session)
+            return await self._queue.with_session(self._wait)
 
     async def progress(self) -> Progress | None:
         """Tell how far the job says that it is.
@@ -116,7 +107,7 @@ class JobHandle(Generic[R_co]):
             >>> print(progress.current, "of", progress.total)
             3 of 10
         """
-        data = await self._look(notes.progress)
+        data = await self._queue.ask("the progress of a job", notes.progress, self.id)
         return None if data is None else unpack_progress(data)
 
     async def log(self) -> list[LogLine]:
@@ -134,13 +125,8 @@ class JobHandle(Generic[R_co]):
             >>> for line in await handle.log():
             ...     print(line.at, line.attempt, line.text)
         """
-        return [unpack_line(line) for line in await self._look(notes.log)]
-
-    async def _look(self, verb: Callable[[Client, Keys, str], Awaitable[T]]) -> T:
-        while True:  # whoever opened the queue may leave it: go on with the next one
-            session, keys = self._queue.session, self._queue.keys
-            with session.until_left():
-                return await session.patience(lambda: verb(session.client, keys, self.id))  # noqa: B023
+        lines = await self._queue.ask("the log of a job", notes.log, self.id)
+        return [unpack_line(line) for line in lines]
 
     async def _wait(self, session: Session) -> R_co:
         keys = self._queue.keys
@@ -154,7 +140,7 @@ class JobHandle(Generic[R_co]):
                 arrival.event = anyio.Event()
                 # Asked before the result is: a job leaves both in the same step.
                 ended = await self._ended(session, patience, arrival)
-                result, failure = await patience(lambda: results.fetch(session.client, keys, self.id))
+                result, failure = await patience(results.fetch, session.client, keys, self.id)
                 if failure is not None:
                     raise _failed(self.id, failure)
                 if result is not None:
@@ -169,7 +155,7 @@ class JobHandle(Generic[R_co]):
         claim = self._keeps
         if not isinstance(claim, bytes):
             return False
-        holds, longer = await patience(lambda: results.holds(session.client, claim, self.id))
+        holds, longer = await patience(results.holds, session.client, claim, self.id)
         if not holds or arrival.came:
             return True
         return longer and await session.controller.status(self.id) is JobStatus.UNKNOWN
@@ -192,7 +178,7 @@ class JobHandle(Generic[R_co]):
             >>> await handle.status()
             <JobStatus.DELAYED: 'delayed'>
         """
-        return await self._control(lambda controller: controller.status(self.id))
+        return await self._queue.with_session(lambda session: session.controller.status(self.id))
 
     async def info(self, *, payload: bool = False) -> JobInfo:
         """Tell all that is known of the job: where it is, which run this is, what it waits for, how far it is.
@@ -215,7 +201,7 @@ class JobHandle(Generic[R_co]):
             >>> info = await handle.info()
             >>> print(info.state, info.attempt, info.due_at, info.error, info.message)
         """
-        return await self._inquire(lambda inquiry: inquiry.info(self.id, payload=payload))
+        return await self._queue.with_session(lambda session: session.inquiry.info(self.id, payload=payload))
 
     async def cancel(self, *, wait: bool = False, timeout: Duration | None = None) -> Cancellation:
         """Cancel the job, wherever it is: delayed, queued, or running on any worker.
@@ -248,10 +234,10 @@ class JobHandle(Generic[R_co]):
         """
         limit = optional_seconds("timeout", timeout, zero=True)
         if not wait:
-            done, _ = await self._control(lambda controller: controller.cancel(self.id))
+            done, _ = await self._queue.with_session(lambda session: session.controller.cancel(self.id))
             return done
         with anyio.fail_after(limit):
-            return await self._control(lambda controller: controller.cancel_and_wait(self.id))
+            return await self._queue.with_session(lambda session: session.controller.cancel_and_wait(self.id))
 
     async def reschedule(self, *, delay: Duration | None = None, at: datetime | None = None) -> bool:
         """Let the job, which is delayed, wait for another time, by the server's clock.
@@ -280,8 +266,8 @@ class JobHandle(Generic[R_co]):
             raise ValueError(f"give either delay or at, not {delay!r} and {at!r}")
         delay_ms = None if delay is None else round(seconds("delay", delay) * 1000)
         due_ms = None if at is None else moment("at", at)
-        return await self._control(
-            lambda controller: controller.reschedule(self.id, delay_ms=delay_ms, due_ms=due_ms)
+        return await self._queue.with_session(
+            lambda session: session.controller.reschedule(self.id, delay_ms=delay_ms, due_ms=due_ms)
         )
 
     async def run_now(self) -> bool:
@@ -298,18 +284,6 @@ class JobHandle(Generic[R_co]):
             True
         """
         return await self.reschedule(delay=0)
-
-    async def _control(self, what: Callable[[Controller], Awaitable[T]]) -> T:
-        while True:  # whoever opened the queue may leave it: go on with the next one
-            session = self._queue.session
-            with session.until_left():
-                return await what(session.controller)
-
-    async def _inquire(self, what: Callable[[Inquiry], Awaitable[T]]) -> T:
-        while True:  # whoever opened the queue may leave it: go on with the next one
-            session = self._queue.session
-            with session.until_left():
-                return await what(session.inquiry)
 
     def __repr__(self) -> str:
         return f"<JobHandle {self.id} of {self.name!r}{'' if self.new else ', taken before'}>"

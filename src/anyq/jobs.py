@@ -6,8 +6,8 @@ go on needs no more than the cursor of a job.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from typing import Final, Self, TypeVar
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import Final, Self
 
 import attrs
 
@@ -22,8 +22,6 @@ from ._store import jobs as store
 from ._store.dead_letters import HEAD, WHOLE, Range
 from ._store.jobs import Asked
 from .settings import at_least
-
-T = TypeVar("T")
 
 #: Jobs that one round trip brings, at most.
 _PAGE: Final = 200
@@ -86,7 +84,7 @@ class Jobs(AsyncIterator[JobInfo]):
     async def _turn(self) -> None:
         """Get the next page, which may be empty; a call that was cancelled may be made again."""
         if self._parts is None:
-            self._parts = iter(await self._ask(self._all_parts))
+            self._parts = iter(await self._queue.ask("the jobs", self._all_parts))
         if self._part is None:
             self._part, self._place = next(self._parts, None), ""
             if self._part is None:
@@ -94,16 +92,16 @@ class Jobs(AsyncIterator[JobInfo]):
             if self._after is not None and self._part == _Part(self._after.kind, self._after.part):
                 self._place = self._after.place
         part, place = self._part, self._place
-        jobs, self._place = await self._ask(lambda client: self._look(client, part, place))
+        jobs, self._place = await self._queue.ask("the jobs", self._look, part, place)
         if not self._place:
             self._part = None
         self._page = iter([job for job in jobs if job.state in self._states])
 
     # -- its parts ------------------------------------------------------------------------------------------------
 
-    async def _all_parts(self, client: Client) -> list[_Part]:
+    async def _all_parts(self, client: Client, keys: Keys) -> list[_Part]:
         """Name the parts that there are, from the place on where the list begins."""
-        lanes, present = _lanes(self._queue.keys), set[str]()
+        lanes, present = _lanes(keys), set[str]()
         if {JobStatus.RUNNING, JobStatus.QUEUED} & {*self._kinds}:
             found = await store.present(client, list(lanes.values()))
             present = {name for name, lane in lanes.items() if lane in found}
@@ -112,7 +110,7 @@ class Jobs(AsyncIterator[JobInfo]):
             if kind in {JobStatus.RUNNING, JobStatus.QUEUED}:
                 parts += [_Part(kind, name) for name in lanes if name in present]
             elif kind is JobStatus.ASIDE:
-                parts += [_Part(kind, task) for task in await store.asides(client, self._queue.keys)]
+                parts += [_Part(kind, task) for task in await store.asides(client, keys)]
             else:
                 parts.append(_Part(kind))
         begins = self._after
@@ -141,12 +139,12 @@ class Jobs(AsyncIterator[JobInfo]):
 
     # -- their jobs -----------------------------------------------------------------------------------------------
 
-    async def _look(self, client: Client, part: _Part, place: str) -> tuple[list[JobInfo], str]:
+    async def _look(self, client: Client, keys: Keys, part: _Part, place: str) -> tuple[list[JobInfo], str]:
         """Get a page of a part, and behind which place to go on."""
-        keys, asked = self._queue.keys, self._asked
+        asked = self._asked
         match part.kind:
             case JobStatus.FAILED:
-                return await self._letters(client, place)
+                return await self._letters(client, keys, place)
             case JobStatus.RUNNING | JobStatus.QUEUED:
                 lane = _lanes(keys)[part.name]
                 held = part.kind is JobStatus.RUNNING
@@ -169,7 +167,7 @@ class Jobs(AsyncIterator[JobInfo]):
         cursor = str(Cursor(part.kind, part.name, seen.place))
         return read(seen, part.kind, cursor=cursor, payload=self._asked.payload)
 
-    async def _letters(self, client: Client, place: str) -> tuple[list[JobInfo], str]:
+    async def _letters(self, client: Client, keys: Keys, place: str) -> tuple[list[JobInfo], str]:
         asked = self._asked
         conditions = {} if asked.task is None else {"n": asked.task}
         edge = b"(" + place.encode()
@@ -181,7 +179,7 @@ class Jobs(AsyncIterator[JobInfo]):
             span = Range(first=edge, conditions=conditions)
         given = WHOLE if asked.payload else HEAD
         found, rest = await dead_letters.look(
-            client, self._queue.keys, span, asked.wanted, newest_first=asked.newest_first, given=given
+            client, keys, span, asked.wanted, newest_first=asked.newest_first, given=given
         )
         jobs = [
             of_letter(
@@ -193,13 +191,6 @@ class Jobs(AsyncIterator[JobInfo]):
         if rest is None:
             return jobs, ""
         return jobs, (rest.last if asked.newest_first else rest.first).decode().removeprefix("(")
-
-    async def _ask(self, verb: Callable[[Client], Awaitable[T]]) -> T:
-        while True:  # whoever opened the queue may leave it: go on with the next one
-            session = self._queue.session
-            with session.until_left():
-                patience = session.patience.of(f"the jobs of {self._queue.name!r}")
-                return await patience(lambda: verb(session.client))  # noqa: B023
 
 
 def _lanes(keys: Keys) -> dict[str, bytes]:

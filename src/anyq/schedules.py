@@ -8,7 +8,6 @@ from __future__ import annotations
 import builtins
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from datetime import datetime
-from functools import partial
 from heapq import merge
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
@@ -217,7 +216,7 @@ class Schedules:
         async def work(scheduling: Scheduling, patience: Patience) -> dict[str, Schedule]:
             found: dict[str, Schedule] = {}
             async for names in scheduling.pages():
-                _, page = await patience(lambda: scheduling.read(names))  # noqa: B023
+                _, page = await patience(scheduling.read, names)
                 found |= {known.name: one for known in page if (one := _schedule(known)) is not None}
             return found
 
@@ -253,13 +252,13 @@ class Schedules:
             found: dict[str, Known] = {}
             now_ms, known = 0, builtins.list[Known]()
             if names:
-                now_ms, known = await patience(lambda: scheduling.read(names))
+                now_ms, known = await patience(scheduling.read, names)
                 found = {one.name: one for one in known}
                 for name in names:
                     self._existing(name, found.get(name))
             else:
                 async for page in scheduling.pages():
-                    now_ms, known = await patience(lambda: scheduling.read(page))  # noqa: B023
+                    now_ms, known = await patience(scheduling.read, page)
                     found |= {one.name: one for one in known}
             plans = [_plan(one, now_ms) for one in found.values()]
             return builtins.list(islice(merge(*plans, key=lambda run: (run.at, run.schedule)), count))
@@ -273,7 +272,7 @@ class Schedules:
         it. Safe to cancel; asked twice, nothing more happens.
         """
         checked_name("the schedule's name", name)
-        return await self._ask(lambda scheduling, patience: patience(lambda: scheduling.remove(name)))
+        return await self._ask(lambda scheduling, patience: patience(scheduling.remove, name))
 
     async def pause(self, name: str) -> Schedule:
         """Let a schedule start nothing until it is resumed; jobs that it made go on.
@@ -287,7 +286,7 @@ class Schedules:
         Safe to cancel; asked twice, nothing more happens.
         """
         checked_name("the schedule's name", name)
-        await self._ask(lambda scheduling, patience: patience(lambda: scheduling.pause(name)))
+        await self._ask(lambda scheduling, patience: patience(scheduling.pause, name))
         return self._existing(name, await self._known(name))
 
     async def resume(self, name: str) -> Schedule:
@@ -304,12 +303,12 @@ class Schedules:
 
         async def work(scheduling: Scheduling, patience: Patience) -> Known | None:
             while True:
-                now_ms, found = await patience(lambda: scheduling.read([name]))
+                now_ms, found = await patience(scheduling.read, [name])
                 known = found[0] if found else None
                 if known is None or known.spec is None or known.place != "paused":
                     return known
                 planned = resumed(known.spec, known.planned_ms, now_ms)
-                await patience(partial(scheduling.resume, known, planned))
+                await patience(scheduling.resume, known, planned)
 
         checked_name("the schedule's name", name)
         return self._existing(name, await self._ask(work))
@@ -328,7 +327,7 @@ class Schedules:
         """
 
         async def work(scheduling: Scheduling, patience: Patience) -> tuple[int, Known | None]:
-            now_ms, found = await patience(lambda: scheduling.read([name]))
+            now_ms, found = await patience(scheduling.read, [name])
             return now_ms, found[0] if found else None
 
         checked_name("the schedule's name", name)
@@ -388,10 +387,9 @@ class Schedules:
         return await self._ask(lambda scheduling, patience: _read(scheduling, patience, name))
 
     async def _ask(self, work: Callable[[Scheduling, Patience], Awaitable[T]]) -> T:
-        while True:  # whoever opened the queue may leave it: go on with the next one
-            session = self._queue.session
-            with session.until_left():
-                return await work(Scheduling(session.client, self._queue.keys), session.patience)
+        return await self._queue.with_session(
+            lambda session: work(Scheduling(session.client, self._queue.keys), session.patience)
+        )
 
     def _existing(self, name: str, known: Known | None) -> Schedule:
         schedule = _schedule(known)
@@ -404,7 +402,7 @@ class Schedules:
 
 
 async def _read(scheduling: Scheduling, patience: Patience, name: str) -> Known | None:
-    _, found = await patience(lambda: scheduling.read([name]))
+    _, found = await patience(scheduling.read, [name])
     return found[0] if found else None
 
 

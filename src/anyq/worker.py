@@ -19,7 +19,6 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
-from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -293,7 +292,7 @@ class Worker:
     async def _nothing_waits(self, patience: Patience) -> bool:
         """Ask each queue in turn whether there is anything to do in it, or in anybody's hands."""
         for branch, queue in zip(self._branches, self.queues, strict=True):
-            found = await patience(partial(self._depths, branch, queue))
+            found = await patience(self._depths, branch, queue)
             if found is None or (found.held if found.paused else found.ready or found.due):
                 return False
         return True
@@ -417,9 +416,7 @@ class Worker:
             self._sessions.append(session)
             await patience(session.client.connect)
             capabilities = await patience(session.client.capabilities)
-            for sentence in await patience(
-                partial(misfits, session.client, private=queue.url == embedded.SCHEME)
-            ):
+            for sentence in await patience(misfits, session.client, private=queue.url == embedded.SCHEME):
                 logger.warning("%s: %s", queue.name, sentence)
             locate = queue.locate if queue.relocates else None
             reading = await connections.enter_async_context(Client(session.address, locate=locate))
@@ -440,7 +437,7 @@ class Worker:
             self._branches.append(branch)
             self._pulse.add(branch, heartbeat)
             # In this order: a consumer without a heartbeat would be put out of the group.
-            await patience(lambda: _first_beat(heartbeat))  # noqa: B023
+            await patience(_first_beat, heartbeat)
             await patience(branch.prepare)
             heartbeat.start()
 

@@ -32,7 +32,7 @@ class AsideRelocator(Relocator[Aside]):
         for aside in group:
             tasks[aside.job.name].append((aside.entry, aside.job.priority))
         for task, entries in tasks.items():
-            reply = await self.patience(lambda: self.settling.set_aside(lane, task, entries))  # noqa: B023
+            reply = await self.patience(self.settling.set_aside, lane, task, entries)
             for entry, _ in entries:
                 self.ledger.settled(lane, entry)
             self.counts.set_aside += reply.count(1)

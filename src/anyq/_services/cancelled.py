@@ -41,13 +41,11 @@ async def end_cancelled(desk: Relocator[Any], lane: bytes, group: Sequence[Cance
         )
         for end in group
     ]
-    reply = await desk.patience(lambda: desk.settling.end_cancelled(lane, cuts))
+    reply = await desk.patience(desk.settling.end_cancelled, lane, cuts)
     for end, answer in zip(group, reply, strict=True):
         desk.cancels.asked.discard(end.job.id)
         if answer == NOT_ASKED:  # it was for another job, under the same id
-            desk.counts.released += sum(
-                await desk.patience(lambda: desk.settling.hand_back(lane, [end.entry]))  # noqa: B023
-            )
+            desk.counts.released += sum(await desk.patience(desk.settling.hand_back, lane, [end.entry]))
             desk.ledger.settled(lane, end.entry)
             continue
         desk.ledger.settled(lane, end.entry)

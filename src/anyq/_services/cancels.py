@@ -79,7 +79,7 @@ class Cancels:
 
     async def _look(self) -> None:
         held = [job.id for job in self._ledger.jobs() if job.id in self.asked] if self.asked else []
-        self.asked = await self._patience(lambda: cancels.read(self._client, self._keys, held))
+        self.asked = await self._patience(cancels.read, self._client, self._keys, held)
 
     def refuse(self, jobs: list[Job]) -> list[Job]:
         """End those of the jobs that are to be cancelled and have just been read; give the others."""
@@ -92,7 +92,7 @@ class Cancels:
         """Jobs ended by themselves: tell who asked to cancel some of them, and waits."""
         job_ids = [job.id for job in jobs if job.id in self.asked]
         if job_ids:
-            await self._patience(lambda: cancels.overtaken(self._client, self._keys, job_ids))
+            await self._patience(cancels.overtaken, self._client, self._keys, job_ids)
             self.asked.difference_update(job_ids)
 
     def _wake(self, *_: object) -> None:

@@ -71,7 +71,7 @@ class Controller:
 
     async def find(self, job_id: str) -> Found | None:
         """Find a job, or give ``None``: there is nothing under its id."""
-        found, asked = await self._patience(lambda: self._controlling.look(job_id))
+        found, asked = await self._patience(self._controlling.look, job_id)
         if found is not None:
             return found
         made = made_at(job_id)
@@ -94,7 +94,7 @@ class Controller:
                 if isinstance(lying, Lying):
                     return attrs.evolve(lying, asked=asked)
                 reached[lane] = lying
-            found, asked = await self._patience(lambda: self._controlling.look(job_id))
+            found, asked = await self._patience(self._controlling.look, job_id)
             if found is not None:
                 return found
         return await self._scan(job_id) if self._keys.shared else None
@@ -103,9 +103,7 @@ class Controller:
         """Search a lane; give the job, or where to go on when more has come."""
         place = first
         while True:
-            found = await self._patience(
-                lambda: self._controlling.seek(job_id, lane, place, last)  # noqa: B023 - awaited here
-            )
+            found = await self._patience(self._controlling.seek, job_id, lane, place, last)
             if isinstance(found, Lying):
                 return found
             place = found.place
@@ -116,9 +114,7 @@ class Controller:
         """Search the delayed jobs themselves: a foreign program's retry has no index."""
         cursor = b"0"
         while True:
-            found = await self._patience(
-                lambda: self._controlling.scan(job_id, cursor)  # noqa: B023 - awaited here
-            )
+            found = await self._patience(self._controlling.scan, job_id, cursor)
             if found is None or isinstance(found, Delayed):
                 return found
             cursor = found

@@ -34,7 +34,7 @@ class DeadLetterRelocator(Relocator[Dead | Spoiled]):
         group = [_whole(outcome) for outcome in group]
         await self.journal.flush([outcome.job for outcome in group if isinstance(outcome, Dead)])
         letters = [self._letter(outcome) for outcome in group]
-        reply, trimmed = await self.patience(lambda: self.settling.bury(lane, letters))
+        reply, trimmed = await self.patience(self.settling.bury, lane, letters)
         for outcome, answer in zip(group, reply, strict=True):
             self.ledger.settled(lane, outcome.entry)
             self._settled(outcome, moved=answer == 1)

@@ -69,7 +69,7 @@ class Inquiry:
         info, found = await self._look(job_id, payload=False)
         if info.state in _OVER:
             return explain(Facts(job=info, now=await self._now()))
-        paused = await self._patience(lambda: pauses.look(self._client, self._keys))
+        paused = await self._patience(pauses.look, self._client, self._keys)
         ahead, sooner = 0, 0
         if isinstance(found, Lying) and info.state is JobStatus.QUEUED:
             ahead, sooner = await self._before(found)
@@ -80,7 +80,7 @@ class Inquiry:
                 now=await self._now(),
                 queue_pause=paused.queue,
                 task_pause=paused.tasks.get(info.task),
-                workers=await self._patience(lambda: workers(self._client, self._keys)),
+                workers=await self._patience(workers, self._client, self._keys),
                 ahead=ahead,
                 sooner=sooner,
                 parents=parents,
@@ -103,10 +103,8 @@ class Inquiry:
         keys = self._keys
         order = (keys.returned, *reversed(keys.priority_lanes)) if keys.priority_lanes else keys.lanes
         sooner = order[: order.index(found.lane)] if found.lane in order else ()
-        ahead = await self._patience(
-            lambda: jobs.count_before(self._client, found.lane, found.entry, COUNTED)
-        )
-        return ahead, await self._patience(lambda: jobs.ready(self._client, sooner)) if sooner else 0
+        ahead = await self._patience(jobs.count_before, self._client, found.lane, found.entry, COUNTED)
+        return ahead, await self._patience(jobs.ready, self._client, sooner) if sooner else 0
 
     async def _parents(self, info: JobInfo) -> tuple[dict[str, JobStatus], list[tuple[str, JobStatus]]]:
         """Say how some of those are that a job waits for, and for what the first of them that waits, waits itself."""
@@ -131,7 +129,7 @@ class Inquiry:
             case Delayed(member=member, due_ms=due_ms):
                 info = read(jobs.member(member, due_ms), state, payload=payload)
             case Lying(lane=lane, entry=entry):
-                seen: Seen | None = await self._patience(lambda: jobs.lying(self._client, lane, entry))
+                seen: Seen | None = await self._patience(jobs.lying, self._client, lane, entry)
                 if seen is None:
                     return None
                 if bool(seen.owner) is not (state in {JobStatus.RUNNING, JobStatus.CANCELLING}):
@@ -146,20 +144,20 @@ class Inquiry:
         if not owner:
             return info
         now = await self._server_ms()
-        worker = await self._patience(lambda: jobs.worker(self._client, self._keys, owner, now))
+        worker = await self._patience(jobs.worker, self._client, self._keys, owner, now)
         begun = (run.since for run in worker.runs if run.id == info.id and not run.waits)
         return attrs.evolve(info, started_at=next(begun, None))
 
     async def _waits_for(self, info: JobInfo) -> tuple[str, ...]:
         if info.state is not JobStatus.WAITING or not info.after:
             return ()
-        outcomes = await self._patience(lambda: jobs.outcomes(self._client, self._keys, info.after))
+        outcomes = await self._patience(jobs.outcomes, self._client, self._keys, info.after)
         return tuple(parent for parent in info.after if outcomes.get(parent) == "alive")
 
     async def _ended(self, job_id: str, found: Found | None, *, payload: bool) -> JobInfo:
         if isinstance(found, Ended) and found.how != "failed":
             return JobInfo(id=job_id, task="", state=status_of(self._keys, found))
-        raw = await self._patience(lambda: jobs.letter(self._client, self._keys, job_id))
+        raw = await self._patience(jobs.letter, self._client, self._keys, job_id)
         if raw is not None:
             return of_letter(read_letter(raw, payload=payload))
         if found is None:
@@ -172,8 +170,8 @@ class Inquiry:
 
     async def _told(self, info: JobInfo) -> JobInfo:
         """Add what it told about itself."""
-        progress = await self._patience(lambda: notes.progress(self._client, self._keys, info.id))
-        log = await self._patience(lambda: notes.log(self._client, self._keys, info.id))
+        progress = await self._patience(notes.progress, self._client, self._keys, info.id)
+        log = await self._patience(notes.log, self._client, self._keys, info.id)
         if progress is None and not log:
             return info
         return attrs.evolve(

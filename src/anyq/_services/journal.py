@@ -129,7 +129,7 @@ class Journal:
 
     async def _send(self, lane: bytes, batch: Sequence[Note], jobs: Sequence[Job]) -> None:
         try:
-            reply = await self._patience(lambda: self._noting.note(lane, batch))
+            reply = await self._patience(self._noting.note, lane, batch)
         except (RedisError, ConfigurationError) as error:  # nothing that waiting could mend
             if not self._failing:
                 logger.warning("%s: progress and logs of jobs are being dropped: %s", self._queue, error)

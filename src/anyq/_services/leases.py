@@ -92,7 +92,7 @@ class LeaseKeeper:
                 await self._patience(self._take_over)
                 if now - swept >= _SWEEP_EVERY:
                     swept = now
-                    moved = await self._patience(lambda: self._leasing.sweep(_SWEEP_IDLE))
+                    moved = await self._patience(self._leasing.sweep, _SWEEP_IDLE)
                     if moved:
                         self._tell(moved)
                         logger.warning(
@@ -118,10 +118,10 @@ class LeaseKeeper:
             self._bulletin.observe(TakenOver(queue=self._queue, jobs=jobs))
 
     async def _renew(self) -> None:
-        await self._patience(lambda: self._clock.ask(self._leasing.server_ms))
+        await self._patience(self._clock.ask, self._leasing.server_ms)
         for lane, held in self._ledger.lanes.items():
             for entries in _chunks(list(held)):
-                lost = await self._patience(lambda: self._leasing.renew(lane, entries))  # noqa: B023
+                lost = await self._patience(self._leasing.renew, lane, entries)
                 for entry in lost:
                     self._lose(lane, entry)
 

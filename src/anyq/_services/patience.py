@@ -11,7 +11,7 @@ import logging
 import random
 import re
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 import anyio
 from redis.exceptions import NoPermissionError, RedisError
@@ -21,6 +21,7 @@ from ..errors import ConfigurationError, RedisUnavailable
 
 logger = logging.getLogger("anyq.redis")
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 #: First words of error replies that pass by themselves, or by somebody's repair of the server.
@@ -147,8 +148,8 @@ class Patience:
         """Give one like this for the verbs of another service."""
         return Patience(service, self._outages, self._mend_group, self._limit)
 
-    async def __call__(self, verb: Callable[[], Awaitable[T]]) -> T:
-        """Run ``verb`` until it is answered. It must be safe to send again.
+    async def __call__(self, verb: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``verb`` with these arguments until it is answered. It must be safe to send again.
 
         Raises:
             RedisUnavailable: The limit passed.
@@ -160,7 +161,7 @@ class Patience:
         try:
             while True:
                 try:
-                    answer = await verb()
+                    answer = await verb(*args, **kwargs)
                 except (RedisUnavailable, RedisError) as error:
                     if not passes(error):
                         if isinstance(error, RedisError):

@@ -53,18 +53,18 @@ class Pausing:
                 RedisUnavailable, ConfigurationError
             ):  # unheard, it looks by itself, and more often
                 await subscription.ready()
-            number = await self._patience(lambda: pauses.pause(self._client, self._keys, task, until_ms))
+            number = await self._patience(pauses.pause, self._client, self._keys, task, until_ms)
             while True:
                 woken = anyio.Event()
                 if not await self._patience(
-                    lambda: pauses.unconfirmed(self._client, self._keys, number)
+                    pauses.unconfirmed, self._client, self._keys, number
                 ) or not await self._in_force(task):
                     return
                 longest = _LOOK_AGAIN if subscription.confirmed else _LOOK_AGAIN_UNHEARD
                 with anyio.move_on_after(longest) as silence:
                     await woken.wait()
                 if silence.cancelled_caught:
-                    await self._patience(lambda: pauses.call(self._client, self._keys))
+                    await self._patience(pauses.call, self._client, self._keys)
 
     async def resume(self, task: str | None) -> bool:
         """End a pause; tell whether there was one.
@@ -72,13 +72,13 @@ class Pausing:
         What was set aside is brought back by the workers, once they have heard of it: one that has not would only set
         it aside again.
         """
-        return await self._patience(lambda: pauses.resume(self._client, self._keys, task))
+        return await self._patience(pauses.resume, self._client, self._keys, task)
 
     async def paused(self, task: str | None) -> bool:
         """Tell whether the queue is paused, or the task, by itself or with its queue."""
-        return (await self._patience(lambda: pauses.look(self._client, self._keys))).covers(task)
+        return (await self._patience(pauses.look, self._client, self._keys)).covers(task)
 
     async def _in_force(self, task: str | None) -> bool:
         """Whether the pause was not ended meanwhile, by somebody else or by its time."""
-        found = await self._patience(lambda: pauses.look(self._client, self._keys))
+        found = await self._patience(pauses.look, self._client, self._keys)
         return found.queue is not None if task is None else task in found.tasks

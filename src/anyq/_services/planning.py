@@ -6,8 +6,6 @@ the timing does, the counters while the definition does.
 
 from __future__ import annotations
 
-from functools import partial
-
 import attrs
 
 from .._core.schedules import Spec, first
@@ -21,11 +19,11 @@ async def write_down(scheduling: Scheduling, patience: Patience, spec: Spec) -> 
     Safe to cancel: it is written as a whole or not at all.
     """
     while True:
-        now_ms, found = await patience(lambda: scheduling.read([spec.name]))
+        now_ms, found = await patience(scheduling.read, [spec.name])
         before = found[0] if found else None
         if before is not None and _is_the_same(before, spec):
             if before.place == "ended":
-                await patience(lambda: scheduling.remember(spec.name))
+                await patience(scheduling.remember, spec.name)
                 return True
             if before.spec == spec:
                 return True
@@ -35,7 +33,7 @@ async def write_down(scheduling: Scheduling, patience: Patience, spec: Spec) -> 
         known = None if before is None else before.spec
         keep = known is not None and known.timing == spec.timing
         anew = before is None or not _is_the_same(before, spec)
-        if await patience(partial(scheduling.put, spec, before, planned, keep=keep, anew=anew)):
+        if await patience(scheduling.put, spec, before, planned, keep=keep, anew=anew):
             return True
 
 

@@ -43,7 +43,7 @@ class Promoter(Sleeper):
         self._led = False
 
     async def _look(self) -> float:
-        promotion = await self._patience(lambda: self._promoting.promote(_LARGEST_BATCH))
+        promotion = await self._patience(self._promoting.promote, _LARGEST_BATCH)
         self._tell(promotion)
         return 0.0 if promotion.jobs else until(promotion.next_due, leads=promotion.leads)
 

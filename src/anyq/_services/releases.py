@@ -21,7 +21,7 @@ class ReleaseRelocator(Relocator[Released]):
         """Hand jobs back."""
         await self.journal.flush([released.job for released in group])
         entries = [released.entry for released in group]
-        reply = await self.patience(lambda: self.settling.hand_back(lane, entries))
+        reply = await self.patience(self.settling.hand_back, lane, entries)
         self.counts.released += sum(reply)
         for entry in entries:
             self.ledger.settled(lane, entry)

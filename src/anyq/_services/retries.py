@@ -33,7 +33,7 @@ class RetryRelocator(Relocator[Retry]):
         await self.journal.flush([retry.job for retry in group])
         moves = [(retry.entry, round(retry.delay * 1000), self._member(retry)) for retry in group]
         failed = {retry.entry for retry in group if retry.error is not None}
-        reply = await self.patience(lambda: self.settling.retry(lane, moves, failed=failed))
+        reply = await self.patience(self.settling.retry, lane, moves, failed=failed)
         for retry, answer in zip(group, reply, strict=True):
             if answer == CANCELLED:  # it will not come back
                 await end_cancelled(self, lane, [Cancelled(retry.job)])

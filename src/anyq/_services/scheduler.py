@@ -62,7 +62,7 @@ class Scheduler(Sleeper):
         self._complained: dict[str, bytes] = {}
 
     async def _look(self) -> float:
-        look = await self._patience(lambda: self._scheduling.due(_PAGE))
+        look = await self._patience(self._scheduling.due, _PAGE)
         if self._declared and not (self._written and look.declared):  # or a flush took them along
             await self._declare()
             self._written = True
@@ -77,7 +77,7 @@ class Scheduler(Sleeper):
             try:
                 if not await write_down(self._scheduling, self._patience, spec):
                     logger.warning("%s: the declared schedule %r would never be due", self._queue, spec.name)
-                    await self._patience(lambda: self._scheduling.remove(spec.name))  # noqa: B023
+                    await self._patience(self._scheduling.remove, spec.name)
             except ConfigurationError as error:  # its record is something else; the others are not
                 logger.error(  # noqa: TRY400 - whoever reads it has no use for our stack
                     "%s: the declared schedule %r was not written: %s", self._queue, spec.name, error
@@ -89,7 +89,7 @@ class Scheduler(Sleeper):
         skip = 0
         while look.names:
             names = look.names
-            now_ms, found = await self._patience(lambda: self._scheduling.read(names))  # noqa: B023
+            now_ms, found = await self._patience(self._scheduling.read, names)
             plans = [self._plan(known, now_ms) for known in found if self._is_ours(known, now_ms)]
             if plans:
                 await self._fire(plans, now_ms)
@@ -97,7 +97,7 @@ class Scheduler(Sleeper):
             if len(names) < _PAGE:
                 return False
             skip += _PAGE  # what nobody here can start must not hold up what is behind it
-            look = await self._patience(lambda: self._scheduling.due(_PAGE, skip))  # noqa: B023
+            look = await self._patience(self._scheduling.due, _PAGE, skip)
         return False
 
     def _is_ours(self, known: Known, now_ms: int) -> bool:
@@ -135,7 +135,7 @@ class Scheduler(Sleeper):
         await self._send(part, now_ms)
 
     async def _send(self, plans: Sequence[Plan], now_ms: int) -> None:
-        done = await self._patience(lambda: self._scheduling.fire(plans))
+        done = await self._patience(self._scheduling.fire, plans)
         if self._bulletin.metrics:
             for (known, firing, _), ours in zip(plans, done, strict=True):
                 if ours:

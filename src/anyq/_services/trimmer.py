@@ -49,9 +49,7 @@ class Trimmer:
     async def _trim(self) -> None:
         trimmed, more = 0, True
         while more:
-            dropped, more = await self._patience(
-                lambda: dead_letters.trim(self._client, self._keys, self._age)
-            )
+            dropped, more = await self._patience(dead_letters.trim, self._client, self._keys, self._age)
             trimmed += dropped
         if trimmed:
             logger.warning("%s: %d dead letters were trimmed for their age", self._queue, trimmed)

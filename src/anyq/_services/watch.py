@@ -105,7 +105,7 @@ class Watch:
     async def _widen(self, found: Pauses) -> None:
         news = self._lanes.unknown(found.priorities)
         if news:
-            await self._patience(lambda: self._consuming.widen(news))
+            await self._patience(self._consuming.widen, news)
             self._ledger.open(self._lanes.read)
             self._room.narrow()
             logger.info("%s: priorities in use: %s", self._queue, ", ".join(map(str, self._lanes.priorities)))
@@ -116,9 +116,7 @@ class Watch:
         before = (gate.queue, gate.tasks) if gate.known else (False, frozenset[str]())
         gate.set(queue=found.queue is not None, tasks=found.tasks)
         if found.number:
-            await self._patience(
-                lambda: pauses.confirm(self._client, self._keys, self._consumer, found.number)
-            )
+            await self._patience(pauses.confirm, self._client, self._keys, self._consumer, found.number)
         if (gate.queue, gate.tasks) != before:
             names = ["the queue"] if gate.queue else sorted(map(repr, gate.tasks))
             logger.info("%s: paused: %s", self._queue, ", ".join(names) or "nothing")
@@ -128,5 +126,5 @@ class Watch:
     async def _readmit(self, found: Pauses) -> None:
         for task in found.stranded:
             while not self._woken.is_set():
-                if await self._patience(lambda: pauses.readmit(self._client, self._keys, task)) <= 0:  # noqa: B023
+                if await self._patience(pauses.readmit, self._client, self._keys, task) <= 0:
                     break
