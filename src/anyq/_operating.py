@@ -302,12 +302,10 @@ class Operating(Place):
 
         with anyio.move_on_after(limit):
             return await until_empty(look, delayed=delayed, progress=progress)
-        what = (
-            ""
-            if found is None
-            else f": {found.ready} ready, {found.running} running, {found.delayed} delayed"
-        )
-        raise TimeoutError(f"queue {self.name!r} is not empty after {limit:g} s{what}")
+        what = f"queue {self.name!r} is not empty after {limit:g} s"
+        if found is not None:
+            what += f": {found.ready} ready, {found.running} running, {found.delayed} delayed"
+        raise TimeoutError(what)
 
     async def workers(self) -> list[WorkerInfo]:
         """List who works on this queue: where, what each runs and since when, which tasks it knows, how it is.

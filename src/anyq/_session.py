@@ -40,7 +40,6 @@ from .settings import Retention
 
 logger = logging.getLogger("anyq.queue")
 
-
 #: Seconds for which the server's clock is not asked for again.
 _CLOCK_TRUSTED = 30.0
 
@@ -51,7 +50,7 @@ class Guest(Protocol):
     def hang_up(self, session: Session, /) -> None: ...
 
 
-@attrs.define
+@attrs.define(kw_only=True)
 class Session:
     """What a queue works with while it is open.
 
@@ -103,6 +102,17 @@ class Session:
         """Have somebody told when the session closes, who may have connections of its own."""
         self._guests.add(guest)
 
+    async def finish(self) -> None:
+        """Send what was given to it, and tidy up on the server: best effort, what is remembered there runs out."""
+        await self.gatherer.finish()
+        await self.publisher.finish()
+        try:
+            # Bytes of a lost connection may still come: then the memory must stay.
+            if self.client.connected and self.client.generation == 1:
+                await self.publisher.forget()
+        except (AnyQError, RedisError) as error:
+            logger.debug("could not tidy up: %s", error)
+
     def leave(self) -> None:
         """The session is about to close."""
         for scope in self._waiting:
@@ -140,60 +150,41 @@ async def open_session(
         retention: How long what is kept.
     """
     address = await locating.ask(locate)
-    outages = Outages(f"queue {queue!r}")
     moving = locate if relocates else None
     async with (
         Client(address, locate=moving) as client,
         Subscriber(address, locate=moving) as subscriber,
         BlockTasks() as tasks,
     ):
-        producer = os.urandom(9).hex().encode()
-        tally = Tally(client, keys, retention.history_minutes)
-        publishing = Publishing(client, keys, producer, retention.history_minutes)
+        producer, minutes = os.urandom(9).hex().encode(), retention.history_minutes
+        outages, clock = Outages(f"queue {queue!r}"), ServerClock()
         patience = Patience("producing", outages, limit=outage_timeout)
-        publisher = Publisher(queue=queue, publishing=publishing, patience=patience, max_length=max_length)
+        asking = patience.of("asking about a job")
+        publisher = Publisher(
+            queue=queue, publishing=Publishing(client, keys, producer, minutes), patience=patience,
+            max_length=max_length,
+        )  # fmt: skip
         tasks.start_soon(publisher.run, name=f"publisher of {queue}")
-        asking = Patience("asking about a job", outages, limit=outage_timeout)
-        controller = Controller(
-            keys=keys,
-            controlling=Controlling(client, keys, producer, retention),
+        gatherer = Gatherer(
+            send=partial(gather, Tally(client, keys, minutes), keys, producer, max_length=max_length),
             publisher=publisher,
-            patience=asking,
-            subscriber=subscriber,
+            start=lambda: tasks.start_soon(gatherer.run, name=f"gatherer of {queue}"),
         )
-        clock = ServerClock()
+        controller = Controller(
+            keys=keys, controlling=Controlling(client, keys, producer, retention), publisher=publisher, patience=asking,
+            subscriber=subscriber,
+        )  # fmt: skip
         inquiry = Inquiry(
             keys=keys, client=client, controller=controller, patience=asking,
             server_ms=partial(_time, clock, client, asking),
         )  # fmt: skip
-        gatherer = Gatherer(
-            send=partial(gather, tally, keys, producer, max_length=max_length),
-            publisher=publisher,
-            start=lambda: tasks.start_soon(gatherer.run, name=f"gatherer of {queue}"),
-        )
         session = Session(
-            address,
-            client,
-            subscriber,
-            publisher,
-            gatherer,
-            controller,
-            inquiry,
-            outages,
-            patience,
-            clock=clock,
-            locate=moving,
-        )
+            address=address, client=client, subscriber=subscriber, publisher=publisher, gatherer=gatherer,
+            controller=controller, inquiry=inquiry, outages=outages, patience=patience, clock=clock, locate=moving,
+        )  # fmt: skip
         try:
             yield session
         finally:
             if publisher.used:
                 with anyio.move_on_after(session.farewell, shield=True):
-                    await gatherer.finish()
-                    await publisher.finish()
-                    try:
-                        # Bytes of a lost connection may still come: then the memory stays, and runs out by itself.
-                        if client.connected and client.generation == 1:
-                            await publishing.forget()
-                    except (AnyQError, RedisError) as error:  # it runs out by itself
-                        logger.debug("could not tidy up: %s", error)
+                    await session.finish()

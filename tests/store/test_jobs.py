@@ -166,3 +166,9 @@ async def test_large_jobs_are_looked_at_in_small_numbers(client: Client, keys: K
     page = await jobs.in_lane(client, keys.stream, Asked(200), "", held=False)
     assert 2 <= len(page.jobs) < 20
     assert page.rest
+
+
+@pytest.mark.parametrize("bytes_", [b"", b"x", b"\x03\x00\x00"])
+async def test_a_member_that_is_too_short_for_a_job_is_read_all_the_same(bytes_: bytes) -> None:
+    info = read(jobs.member(bytes_, 5.0), JobStatus.DELAYED)
+    assert (info.id, info.task, info.priority, info.size) == ("", "", 5, 0)

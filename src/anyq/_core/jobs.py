@@ -41,10 +41,8 @@ UNDER_WAY: Final = LISTED[:-1]
 #: States that lie among those of another, and the kind of part where that is.
 _KINDS: Final = {JobStatus.CANCELLING: JobStatus.RUNNING, JobStatus.PARKED: JobStatus.DELAYED}
 
-_ENTRY, _DUE = (
-    re.compile(r"\d{1,20}-\d{1,20}", re.ASCII),
-    re.compile(r"-?[\d.e+]{1,30},\d{1,9}|-?inf,\d{1,9}", re.ASCII),
-)
+_ENTRY = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
+_DUE = re.compile(r"-?[\d.e+]{1,30},\d{1,9}|-?inf,\d{1,9}", re.ASCII)
 
 #: The kinds of parts of a list, in its order, and how a place in one is written.
 _PLACES: Final = {

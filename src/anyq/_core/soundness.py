@@ -143,9 +143,7 @@ def _workers(facts: QueueFacts) -> Finding:
 def _held(facts: QueueFacts) -> Finding:
     if not facts.silent:
         return Finding(check="held", verdict="ok", found="nobody who is gone holds jobs")
-    names = (
-        f"{facts.silent} worker{'s' * (facts.silent != 1)} that {'are' if facts.silent != 1 else 'is'} gone"
-    )
+    names = "1 worker that is gone" if facts.silent == 1 else f"{facts.silent} workers that are gone"
     if facts.workers:
         return Finding(
             check="held",

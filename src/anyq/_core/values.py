@@ -153,23 +153,18 @@ def _undecodable(error: Exception) -> Undecodable:
     return Undecodable(f"{type(error).__name__}: {str(error)[:200]}")
 
 
-def _require_depth(root: Any, depth: int) -> None:
-    level = 0
-    layer: list[Any] = [root]
-    while layer:
-        if level >= depth:
-            raise Undecodable(f"nested more than {depth} levels deep")
-        level += 1
-        layer = (
-            [
-                part
-                for value in layer
-                for part in (value.values() if type(value) is MAP else value)
-                if type(part) is MAP or type(part) is ARRAY
-            ]
-            if level > 1 or type(root) in (dict, list)
-            else []
-        )
+def _require_depth(container: Any, depth: int) -> None:
+    layer: list[Any] = [container]
+    for _ in range(depth):
+        layer = [
+            part
+            for value in layer
+            for part in (value.values() if type(value) is MAP else value)
+            if type(part) is MAP or type(part) is ARRAY
+        ]
+        if not layer:
+            return
+    raise Undecodable(f"nested more than {depth} levels deep")
 
 
 def _require_text_keys(root: Any) -> None:

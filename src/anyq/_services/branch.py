@@ -138,52 +138,72 @@ class Engine:
     runners: Runners
 
 
+@attrs.frozen(kw_only=True)
+class Verbs:
+    """What a branch can do to Redis.
+
+    Attributes:
+        reading: Takes entries, by the reader's own connection.
+        asking: The same by that of all: what the server says is ours.
+        leasing: Keeps what is held, and takes over what nobody keeps.
+        settling: Ends deliveries.
+        noting: Writes down what running jobs tell.
+        promoting: Moves delayed jobs that are due.
+        scheduling: Starts the runs of schedules.
+    """
+
+    reading: Consuming
+    asking: Consuming
+    leasing: Leasing
+    settling: Settling
+    noting: Noting
+    promoting: Promoting
+    scheduling: Scheduling
+
+    @staticmethod
+    def of(plan: Plan, lines: Lines, lanes: Lanes) -> Verbs:
+        """Make them for one worker's part of a queue."""
+        client, keys, consumer, limits = lines.client, plan.keys, plan.consumer, plan.limits
+        minutes = plan.retention.history_minutes
+        return Verbs(
+            reading=Consuming(lines.reading, keys, consumer, lanes),
+            asking=Consuming(client, keys, consumer, lanes),
+            leasing=Leasing(client, keys, consumer, lanes, minutes),
+            settling=Settling(
+                client, keys, consumer, xackdel=lines.xackdel, dead_letters=plan.retention.dead_letters,
+                minutes=minutes,
+            ),
+            noting=Noting(client, keys, consumer, limits.log_lines, limits.log_bytes),
+            promoting=Promoting(client, keys, consumer, minutes),
+            scheduling=Scheduling(client, keys, consumer, minutes),
+        )  # fmt: skip
+
+
 class Branch:
     """The services of one queue, and the order of their end."""
 
     def __init__(self, plan: Plan, lines: Lines, engine: Engine) -> None:
-        keys, client, consumer = plan.keys, lines.client, plan.consumer
         self._plan = plan
         self._lines = lines
         self._engine = engine
         self.queue = plan.queue
-        self.client = client
+        self.client = lines.client
         self.reading = lines.reading
 
         # What services share.
-        self.lanes = Lanes(keys)
-        self.ledger = Ledger(keys.lanes)
+        self.lanes = Lanes(plan.keys)
+        self._verbs = Verbs.of(plan, lines, self.lanes)
+        self.ledger = Ledger(plan.keys.lanes)
         self.outcomes = Outcomes()
         self.bulletin = Bulletin(events=plan.events, metrics=plan.metrics is not None)
         self._clock = ServerClock()
         self._room = Room(engine.crew, plan.prefetch)
         self.gate = Gate(self.outcomes, self.ledger, engine.runners)
 
-        # Verbs.
-        self._asking = Consuming(client, keys, consumer, self.lanes)
-        minutes = plan.retention.history_minutes
-        self._leasing = Leasing(client, keys, consumer, self.lanes, minutes)
-        self._settling = Settling(
-            client,
-            keys,
-            consumer,
-            xackdel=lines.xackdel,
-            dead_letters=plan.retention.dead_letters,
-            minutes=minutes,
-        )
-
         # Services that others speak to.
-        self._journal = Journal(
-            queue=self.queue, patience=self._patience("journal"), bulletin=self.bulletin,
-            noting=Noting(client, keys, consumer, plan.limits.log_lines, plan.limits.log_bytes),
-        )  # fmt: skip
-        self._cancels = Cancels(
-            queue=self.queue, keys=keys, client=client, subscriber=lines.subscriber, patience=self._patience("cancels"),
-            ledger=self.ledger, cut=engine.runners.cancel,
-        )  # fmt: skip
-        self._reconciling = Reconciling(
-            queue=self.queue, consuming=self._asking, settling=self._settling, ledger=self.ledger
-        )
+        self._journal = self._make_journal()
+        self._cancels = self._make_cancels()
+        self._reconciling = self._make_reconciling()
         self.home = self._make_home()
         self.reader = self._make_reader()
         self._watch = self._make_watch()
@@ -205,7 +225,27 @@ class Branch:
     def _patience(self, service: str) -> Patience:
         engine = self._engine
         return Patience(
-            f"{service} of {self.queue!r}", engine.outages, self._asking.ensure_group, engine.outage_limit
+            f"{service} of {self.queue!r}",
+            engine.outages,
+            self._verbs.asking.ensure_group,
+            engine.outage_limit,
+        )
+
+    def _make_journal(self) -> Journal:
+        return Journal(
+            queue=self.queue, noting=self._verbs.noting, patience=self._patience("journal"), bulletin=self.bulletin
+        )  # fmt: skip
+
+    def _make_cancels(self) -> Cancels:
+        return Cancels(
+            queue=self.queue, keys=self._plan.keys, client=self.client, subscriber=self._lines.subscriber,
+            patience=self._patience("cancels"), ledger=self.ledger, cut=self._engine.runners.cancel,
+        )  # fmt: skip
+
+    def _make_reconciling(self) -> Reconciling:
+        verbs = self._verbs
+        return Reconciling(
+            queue=self.queue, consuming=verbs.asking, settling=verbs.settling, ledger=self.ledger
         )
 
     def _make_home(self) -> Home:
@@ -217,13 +257,12 @@ class Branch:
         )  # fmt: skip
 
     def _make_reader(self) -> Reader:
-        plan, reading, heartbeat = self._plan, self.reading, self._lines.heartbeat
+        plan, heartbeat = self._plan, self._lines.heartbeat
         return Reader(
-            queue=self.queue, consuming=Consuming(reading, plan.keys, plan.consumer, self.lanes), client=reading,
-            reconciling=self._reconciling, patience=self._patience("reader"), ledger=self.ledger, room=self._room,
-            jobs=self._engine.jobs, outcomes=self.outcomes, home=self.home, bulletin=self.bulletin,
-            largest=plan.limits.payload, safe=lambda: heartbeat.fresh, gate=self.gate, lanes=self.lanes,
-            cancels=self._cancels,
+            queue=self.queue, consuming=self._verbs.reading, client=self.reading, reconciling=self._reconciling,
+            patience=self._patience("reader"), ledger=self.ledger, room=self._room, jobs=self._engine.jobs,
+            outcomes=self.outcomes, home=self.home, bulletin=self.bulletin, largest=plan.limits.payload,
+            safe=lambda: heartbeat.fresh, gate=self.gate, lanes=self.lanes, cancels=self._cancels,
         )  # fmt: skip
 
     def _make_watch(self) -> Watch:
@@ -231,31 +270,29 @@ class Branch:
         return Watch(
             queue=self.queue, keys=plan.keys, consumer=plan.consumer, client=self.client,
             subscriber=self._lines.subscriber, patience=self._patience("watch"), gate=self.gate, lanes=self.lanes,
-            consuming=self._asking, ledger=self.ledger, room=self._room,
+            consuming=self._verbs.asking, ledger=self.ledger, room=self._room,
             interrupt=lambda: self.reader.interrupt(self.client),
         )  # fmt: skip
 
     def _make_lease_keeper(self) -> LeaseKeeper:
         return LeaseKeeper(
-            queue=self.queue, leasing=self._leasing, patience=self._patience("lease keeper"), ledger=self.ledger,
+            queue=self.queue, leasing=self._verbs.leasing, patience=self._patience("lease keeper"), ledger=self.ledger,
             heartbeat=self._lines.heartbeat, counts=self._engine.counts, bulletin=self.bulletin, clock=self._clock,
             revoke=self._engine.runners.revoke,
         )  # fmt: skip
 
     def _make_sleepers(self) -> dict[str, Sleeper]:
         plan, keys, subscriber = self._plan, self._plan.keys, self._lines.subscriber
-        minutes = plan.retention.history_minutes
         sleepers: dict[str, Sleeper] = {
             "promoter": Promoter(
-                queue=self.queue, keys=keys, promoting=Promoting(self.client, keys, plan.consumer, minutes),
-                subscriber=subscriber, patience=self._patience("promoter"), bulletin=self.bulletin,
+                queue=self.queue, keys=keys, promoting=self._verbs.promoting, subscriber=subscriber,
+                patience=self._patience("promoter"), bulletin=self.bulletin,
             )
         }  # fmt: skip
         if plan.schedules is not None:
             sleepers["scheduler"] = Scheduler(
-                queue=self.queue, keys=keys, declared=plan.schedules,
-                scheduling=Scheduling(self.client, keys, plan.consumer, minutes), subscriber=subscriber,
-                patience=self._patience("scheduler"), bulletin=self.bulletin,
+                queue=self.queue, keys=keys, declared=plan.schedules, scheduling=self._verbs.scheduling,
+                subscriber=subscriber, patience=self._patience("scheduler"), bulletin=self.bulletin,
             )  # fmt: skip
         return sleepers
 
@@ -281,9 +318,9 @@ class Branch:
     def _make_relocators(self) -> dict[str, Service]:
         keys, retention, outcomes = self._plan.keys, self._plan.retention, self.outcomes
         desk = Desk(
-            queue=self.queue, worker=self._plan.consumer.decode(), settling=self._settling, patience=self._patience,
-            ledger=self.ledger, journal=self._journal, bulletin=self.bulletin, counts=self._engine.counts,
-            cancels=self._cancels,
+            queue=self.queue, worker=self._plan.consumer.decode(), settling=self._verbs.settling,
+            patience=self._patience, ledger=self.ledger, journal=self._journal, bulletin=self.bulletin,
+            counts=self._engine.counts, cancels=self._cancels,
             owned=lambda job: belongings(keys, job.id, job.extras, retention, noted=job.notes is not None),
         )  # fmt: skip
         relocators: tuple[Relocator[Any], ...] = (
@@ -314,8 +351,8 @@ class Branch:
 
         Raises what waiting cannot mend.
         """
-        await self._asking.ensure_group()
-        await self._clock.ask(self._leasing.server_ms)
+        await self._verbs.asking.ensure_group()
+        await self._clock.ask(self._verbs.leasing.server_ms)
         await self._cancels.begin()
 
     def stop_watching(self) -> None:
@@ -346,7 +383,7 @@ class Branch:
         self._watch.leave()
         for _ in range(3):  # a delivery that was on its way while we looked is found by the next look
             await self._reconciling()
-            if not len(self.ledger) and await self._patience("farewell")(self._leasing.depart):
+            if not len(self.ledger) and await self._patience("farewell")(self._verbs.leasing.depart):
                 return True
             if len(self.ledger):
                 return False

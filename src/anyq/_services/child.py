@@ -210,11 +210,10 @@ def _import_main(how: str, where: str) -> types.ModuleType:
     if name not in sys.modules:
         importing_main = True
         try:
-            names = (
-                runpy.run_module(where, run_name=name, alter_sys=True)
-                if how == "name"
-                else runpy.run_path(where, run_name=name)
-            )
+            if how == "name":
+                names = runpy.run_module(where, run_name=name, alter_sys=True)
+            else:
+                names = runpy.run_path(where, run_name=name)
         finally:
             importing_main = False
         module = types.ModuleType(name)

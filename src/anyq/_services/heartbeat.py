@@ -136,9 +136,8 @@ class Heartbeat:
                 socket_timeout=patience, socket_connect_timeout=patience, retry=Retry(NoBackoff(), 0)
             )
             self._client = redis.Redis(**options)
-        began = (
-            time.monotonic()
-        )  # a key lives from when the server took the beat, which may be long before it says so
+        # A key lives from when the server took the beat, which may be long before it says so.
+        began = time.monotonic()
         # redis-py has no type for one of pipeline's parameters, which is not used here.
         make = cast("Callable[..., Pipeline]", self._client.pipeline)  # pyright: ignore[reportUnknownMemberType]
         pipeline = make(transaction=False)
@@ -173,9 +172,8 @@ class Heartbeat:
                 try:
                     self.beat()
                 except Exception as error:  # noqa: BLE001 - without this thread a worker that lives looks dead
-                    if not isinstance(
-                        error, redis.RedisError | OSError
-                    ):  # those are told by all who meet them
+                    # Redis's trouble is told by all who meet it.
+                    if not isinstance(error, redis.RedisError | OSError):
                         logger.warning("a heartbeat failed: %s: %s", type(error).__name__, error)
                     self.error = error
                     self._drop()

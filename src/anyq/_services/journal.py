@@ -78,9 +78,8 @@ class Journal:
         else:
             try:
                 from_thread.run_sync(self._want, job)
-            except (
-                RuntimeError
-            ):  # a thread that the handler started itself: the next one tells, or the job's end
+            except RuntimeError:
+                # A thread that the handler started itself: the next one tells, or the job's end.
                 notes.awaited = False
 
     def _want(self, job: Job) -> None:

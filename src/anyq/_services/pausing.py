@@ -49,16 +49,14 @@ class Pausing:
             woken.set()
 
         with self._subscriber.subscribe(self._keys.confirming, wake, on_gap=wake) as subscription:
-            with suppress(
-                RedisUnavailable, ConfigurationError
-            ):  # unheard, it looks by itself, and more often
+            # Unheard, it looks by itself, and more often.
+            with suppress(RedisUnavailable, ConfigurationError):
                 await subscription.ready()
             number = await self._patience(pauses.pause, self._client, self._keys, task, until_ms)
             while True:
                 woken = anyio.Event()
-                if not await self._patience(
-                    pauses.unconfirmed, self._client, self._keys, number
-                ) or not await self._in_force(task):
+                late = await self._patience(pauses.unconfirmed, self._client, self._keys, number)
+                if not late or not await self._in_force(task):
                     return
                 longest = _LOOK_AGAIN if subscription.confirmed else _LOOK_AGAIN_UNHEARD
                 with anyio.move_on_after(longest) as silence:

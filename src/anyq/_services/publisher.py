@@ -143,7 +143,7 @@ class Publisher:
 
     def _begin(self, name: str, envelopes: Sequence[bytes]) -> _Part:
         number = self._number()
-        waiter = self._publishing.begin(number, next(iter(self._unanswered)), name, envelopes)
+        waiter = self._publishing.begin(number, self._lowest, name, envelopes)
         return _Part(number, envelopes, waiter)
 
     async def _ended(self, under_way: deque[_Part]) -> bool:
@@ -158,13 +158,9 @@ class Publisher:
         while under_way:
             part = under_way[0]
             if not await self._publishing.ended(part.waiter):
-                jobs = [Addition(name, envelope) for envelope in part.envelopes]
-
-                async def send() -> None:
-                    lowest = next(iter(self._unanswered))
-                    await self._publishing.publish(part.number, lowest, jobs, 0)  # noqa: B023
-
-                await self._patience(send)
+                await self._patience(
+                    self._publish, part.number, [Addition(name, envelope) for envelope in part.envelopes]
+                )
             self._answer(under_way.popleft().number)
 
     async def once(self, verb: Callable[[int, int], Awaitable[T]]) -> T:
@@ -175,7 +171,7 @@ class Publisher:
         """
         number = self._number()
         try:
-            return await self._patience(lambda: verb(number, next(iter(self._unanswered))))
+            return await self._patience(lambda: verb(number, self._lowest))
         finally:
             self._answer(number)
 
@@ -184,6 +180,11 @@ class Publisher:
         self._batch = number = self._batch + 1
         self._unanswered[number] = None
         return number
+
+    @property
+    def _lowest(self) -> int:
+        """The lowest number that is not answered."""
+        return next(iter(self._unanswered))
 
     def _answer(self, number: int) -> None:
         """A batch is answered, or nobody wants to know any more."""
@@ -212,6 +213,10 @@ class Publisher:
             self._answered = anyio.Event()
             await self._answered.wait()
 
+    async def forget(self) -> None:
+        """Drop what the server remembers of our batches: all are answered, and nothing more will be sent."""
+        await self._publishing.forget()
+
     async def _send_together(self, tickets: Sequence[_Ticket]) -> None:
         try:
             answers = await self._send([ticket.job for ticket in tickets], wait=True)
@@ -237,22 +242,11 @@ class Publisher:
     async def _deliver(self, jobs: Sequence[Addition], *, wait: bool) -> list[Answer]:
         """Send one batch until it is answered."""
         number = self._number()
-        plain, waiting = all(job.plain for job in jobs), bool(jobs[0].after)
         pause = _FIRST_PAUSE
-
-        async def send() -> list[Answer]:
-            lowest = next(iter(self._unanswered))
-            if plain:
-                await self._publishing.publish(number, lowest, jobs, self._max_length)
-                return [True] * len(jobs)
-            if waiting:
-                return await self._publishing.await_(number, lowest, jobs, self._max_length)
-            return await self._publishing.schedule(number, lowest, jobs, self._max_length)
-
         try:
             while True:
                 try:
-                    return await self._patience(send)
+                    return await self._patience(self._publish, number, jobs)
                 except Full:
                     if not wait:
                         raise QueueFull(self._queue, self._max_length) from None
@@ -262,6 +256,14 @@ class Publisher:
                 pause = min(pause * 2, _LONGEST_PAUSE)
         finally:
             self._answer(number)
+
+    async def _publish(self, number: int, jobs: Sequence[Addition]) -> list[Answer]:
+        """Send one batch, by the verb for what is in it; sent again it adds nothing."""
+        if all(job.plain for job in jobs):
+            await self._publishing.publish(number, self._lowest, jobs, self._max_length)
+            return [True] * len(jobs)
+        add = self._publishing.await_ if jobs[0].after else self._publishing.schedule
+        return await add(number, self._lowest, jobs, self._max_length)
 
     def _batches(self, jobs: Sequence[Addition]) -> Iterator[Sequence[Addition]]:
         # A batch that fills the whole queue would wait until it is empty, and starve beside other producers.

@@ -183,9 +183,8 @@ async def lying(client: Client, lane: bytes, entry: bytes) -> Seen | None:
     flat: Sequence[bytes] = rows[0][1]
     fields = dict(zip(flat[::2], flat[1::2], strict=False))
     envelope = fields.get(b"d", b"")
-    owner = (
-        b"" if isinstance(pending, RedisError) or not pending else pending[0][1]
-    )  # an error: there is no group
+    # An error: there is no group.
+    owner = b"" if isinstance(pending, RedisError) or not pending else pending[0][1]
     lost, priority = fields.get(b"l", b""), fields.get(b"priority", b"")
     return _lying(entry, len(envelope), envelope, fields.get(b"n", b""), lost, priority, owner, 0)
 
@@ -201,7 +200,7 @@ def member(job: bytes, due_ms: float | None) -> Seen:
         size=len(envelope),
         envelope=envelope,
         name=name,
-        priority=priority_of(job[3]),
+        priority=priority_of(job[3]) if len(job) > 3 else None,
         due_ms=due_ms,
     )
 
@@ -248,7 +247,6 @@ async def ready(client: Client, lanes: Sequence[bytes]) -> int:
     for length, pending in zip(replies[::2], replies[1::2], strict=True):
         if isinstance(length, RedisError):
             raise length
-        total += max(
-            0, length - (0 if isinstance(pending, RedisError) else pending[0])
-        )  # an error: there is no group
+        held = 0 if isinstance(pending, RedisError) else pending[0]  # an error: there is no group
+        total += max(0, length - held)
     return total

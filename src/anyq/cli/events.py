@@ -79,9 +79,8 @@ def events(
     tell = _tell_json if as_json else _teller()
 
     async def work() -> None:
-        await target.redis.call(
-            "PING"
-        )  # a server that is not there is said at once, one that goes is waited for
+        # A server that is not there is said at once; one that goes is waited for.
+        await target.redis.call("PING")
         shown = 0
         async with found:
             async for event in found:

@@ -10,6 +10,7 @@ import attrs
 import click
 
 from .._core.jobs import JobInfo
+from .._core.notes import Progress
 from .._core.status import Cancellation, JobStatus
 from ..queue import Queue
 from ..settings import name as checked_name
@@ -293,15 +294,14 @@ def _as_json(info: JobInfo, *, payload: bool) -> dict[str, Any]:
     }
 
 
+def _how_far(progress: Progress | None) -> str:
+    if progress is None:
+        return ""
+    total = "" if progress.total is None else f" of {progress.total:g}"
+    return f"{progress.current:g}{total}" + (f", {progress.message}" if progress.message else "")
+
+
 def _print(info: JobInfo, *, payload: bool) -> None:
-    progress = info.progress
-    done = (
-        ""
-        if progress is None
-        else f"{progress.current:g}"
-        + (f" of {progress.total:g}" if progress.total is not None else "")
-        + (f", {progress.message}" if progress.message else "")
-    )
     facts = {
         "id": info.id,
         "state": str(info.state),
@@ -315,7 +315,7 @@ def _print(info: JobInfo, *, payload: bool) -> None:
         "deadline": moment(info.deadline),
         "worker": info.worker,
         "started": moment(info.started_at),
-        "progress": done,
+        "progress": _how_far(info.progress),
         "after": ", ".join(info.after),
         "waits for": ", ".join(info.waits_for),
         "unique": info.unique,

@@ -74,9 +74,8 @@ def register(queue: Queue) -> Tasks:
                 digest.update(piece)
                 size += len(piece)
                 lines = rest + piece.lower()
-                whole = lines.rfind(b"\n") + 1 or len(
-                    lines
-                )  # a word that two pieces share is on an unfinished line
+                # A word that two pieces share is on an unfinished line.
+                whole = lines.rfind(b"\n") + 1 or len(lines)
                 words.update(_WORD.findall(lines, 0, whole))
                 rest = lines[whole:]
         words.update(_WORD.findall(rest))
