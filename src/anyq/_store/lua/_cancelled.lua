@@ -17,8 +17,7 @@ end
 -- Say so in the events, if anybody keeps them: producers do not know.
 local function note(events, keep, id, name)
   if redis.call('EXISTS', events) == 0 then return end
-  local time = redis.call('TIME')
-  local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+  local now = string.format('%.0f', server_ms())
   if name == '' then
     redis.call('XADD', events, 'MAXLEN', '~', keep, '*', 'e', 'cancelled', 'id', id, 'ts', now)
   else

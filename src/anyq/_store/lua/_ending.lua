@@ -65,7 +65,7 @@ local function end_belongings(key, i, outcome)
       if kind == 'c' then
         local until_, by = string.match(redis.call('GET', KEYS[key]) or '', '^(%d+)[:~](.*)$')
         mine = by == owner
-        if mine and until_ ~= '0' then keep = math.max(keep, tonumber(until_) - now()) end
+        if mine and until_ ~= '0' then keep = math.max(keep, tonumber(until_) - server_ms()) end
       end
       if mine and keep > 0 then
         redis.call('PEXPIRE', KEYS[key], string.format('%.0f', keep))

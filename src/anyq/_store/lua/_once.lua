@@ -1,5 +1,5 @@
--- Put before the scripts that act on one job for a producer: what took effect is remembered under the number of its batch, so that
--- one sent again after a lost reply has the same answer.
+-- Put before every script that acts for a producer: what took effect is remembered under the number of its batch, so that one sent
+-- again after a lost reply does nothing, and has the same answer.
 
 -- Whether this batch took effect. One below the floor was answered: these are bytes of a connection that was given up.
 local function effected(sent, batch)
@@ -15,7 +15,22 @@ local function remember(sent, batch, lowest, seconds)
   redis.call('EXPIRE', sent, seconds)
 end
 
-local function now()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
+-- The same for a batch of jobs of which each has an answer: remember all but the usual one, 1.
+local function remember_answers(sent, batch, lowest, seconds, answers)
+  for place, answer in ipairs(answers) do
+    if answer ~= 1 then redis.call('ZADD', sent, batch, batch .. ':' .. place .. ':' .. answer) end
+  end
+  remember(sent, batch, lowest, seconds)
 end
+
+-- The answers of then, for a batch of so many jobs.
+local function answers_of(sent, batch, count)
+  local answers = {}
+  for place = 1, count do answers[place] = 1 end
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', sent, batch, batch)) do
+    local place, answer = string.match(member, '^%d+:(%d+):(.*)$')
+    if place then answers[tonumber(place)] = tonumber(answer) or answer end
+  end
+  return answers
+end
+

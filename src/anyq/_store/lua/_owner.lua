@@ -20,11 +20,6 @@ local function settle(stream, group, entry)
   redis.call('XDEL', stream, entry)
 end
 
-local function now()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
-end
-
 local DEFAULT_PRIORITY = 5
 
 -- With it lies a job that was set aside, for the lane that it belongs to.

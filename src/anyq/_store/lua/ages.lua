@@ -3,8 +3,7 @@
 -- ARGV  1 group
 -- Reply { milliseconds for which the oldest job that nobody took has been ready (-1: there is none), milliseconds until the next
 --         delayed one is due (negative: it is late; '' none waits), how many dead letters were trimmed }
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = server_ms()
 local oldest
 for lane = 3, #KEYS do
   local last, groups = '0-0', redis.pcall('XINFO', 'GROUPS', KEYS[lane])  -- refused where there is no such stream

@@ -12,19 +12,10 @@
 --       1 added, 0 its id was taken, 'u<id>' job <id> is unknown, 'm<id>' too many wait for job <id>: in both cases the job was not added
 local FIRST, LANES = 8, 6
 local batch = ARGV[1]
-local known = redis.call('ZMSCORE', KEYS[3], batch, 'floor')
-if known[1] or known[2] and tonumber(batch) < tonumber(known[2]) then
-  -- Sent again: the answers of then. All were added, but for those that are noted.
-  local noted, again, place, i = {}, {}, 0, FIRST
-  for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], batch, batch)) do
-    local at, answer = string.match(member, '^%d+:(%d+):(.*)$')
-    if at then noted[tonumber(at)] = answer end
-  end
-  while i <= #ARGV do
-    place, i = place + 1, i + 5 + tonumber(ARGV[i + 4])
-    again[place] = tonumber(noted[place] or 1) or noted[place]
-  end
-  return again
+if effected(KEYS[3], batch) then
+  local count, i = 0, FIRST
+  while i <= #ARGV do count, i = count + 1, i + 5 + tonumber(ARGV[i + 4]) end
+  return answers_of(KEYS[3], batch, count)
 end
 
 local limit = tonumber(ARGV[3])
@@ -71,12 +62,6 @@ while i <= #ARGV do
   key, i = key + 1 + count + (taken and 5 or 0), i + 5 + count
 end
 
-redis.call('ZADD', KEYS[3], batch, batch)
-for place, answer in ipairs(reply) do
-  if answer ~= 1 then redis.call('ZADD', KEYS[3], batch, batch .. ':' .. place .. ':' .. answer) end
-end
-redis.call('ZADD', KEYS[3], 'GT', ARGV[2], 'floor')
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[2])
-redis.call('EXPIRE', KEYS[3], ARGV[4])
+remember_answers(KEYS[3], batch, ARGV[2], ARGV[4], reply)
 tally('added', added)
 return reply

@@ -15,7 +15,7 @@ local found = redis.call('XRANGE', KEYS[1], entry, entry)[1]
 if not found then return 0 end
 local pending = redis.pcall('XPENDING', KEYS[1], ARGV[4], entry, entry, 1)  -- an error: there is no group
 if not pending.err and #pending > 0 then
-  redis.call('ZADD', KEYS[2], string.format('%.0f', now() + tonumber(ARGV[11])), ARGV[10])
+  redis.call('ZADD', KEYS[2], string.format('%.0f', server_ms() + tonumber(ARGV[11])), ARGV[10])
   redis.call('PUBLISH', ARGV[12], ARGV[10])
   return 2
 end

@@ -2,8 +2,7 @@
 -- KEYS  1 cancels
 -- ARGV  1 milliseconds for which a request lasts   2 first place   3 last place   then ids that the worker holds
 -- Reply ids, those from the first to the last place
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = server_ms()
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
 for i = 4, #ARGV do
   redis.call('ZADD', KEYS[1], 'XX', string.format('%.0f', now + tonumber(ARGV[1])), ARGV[i])

@@ -4,8 +4,7 @@
 -- Reply { ready, delayed, due, dead letters, held, set aside, 1 if the queue is paused, until which millisecond (0: until it is
 --         resumed), { paused task, until which millisecond (as a string), ... },
 --         waiting for others }
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = server_ms()
 local ready, held, aside, paused = 0, 0, 0, 0
 for lane = 5, #KEYS do
   ready = ready + redis.call('XLEN', KEYS[lane])

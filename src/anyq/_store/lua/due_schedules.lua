@@ -5,8 +5,7 @@
 --       4 how many at most   5 how many of the due ones to leave out before
 -- Reply { the server's milliseconds, milliseconds until the next is due (-1: none), 1 if nobody else holds the lock,
 --         1 if the declared ones were written, then the names of those due }
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = server_ms()
 local function ms(number) return string.format('%.0f', number) end
 
 local reply = { now, -1, 0, redis.call('EXISTS', KEYS[3]) }

@@ -13,8 +13,7 @@ if redis.call('ZSCORE', KEYS[1], name) ~= ARGV[2] then return 0 end
 local record = redis.call('HMGET', KEYS[2], 'spec', 'anyq')
 if redis.sha1hex((record[1] or '') .. (record[2] or '')) ~= ARGV[3] then return 0 end
 if ARGV[6] ~= '' and redis.call('GET', KEYS[6]) ~= ARGV[6] then return 0 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = server_ms()
 
 -- Add first: the first write is one that a full server refuses, and then nothing has happened. A key of another type is met
 -- before it.

@@ -26,7 +26,7 @@ end
 
 local limit, counted = tonumber(ARGV[3]), tonumber(ARGV[7])
 local room = limit > 0 and limit - ready(3, 2 + counted)
-local time = now()
+local time = server_ms()
 
 local function four(number)
   return struct.pack('>I4', number)

@@ -6,8 +6,7 @@
 --         then fields and values of the pauses }:
 --       'number' of this state, 'queue' and 'task:<name>' (until which millisecond, '0': until resumed),
 --       'aside:<name>' (how many jobs of that task are set aside)
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = server_ms()
 if ARGV[2] then
   -- A write that changes nothing and that a full server allows: what follows is not refused.
   redis.call('HDEL', KEYS[1], '')

@@ -8,8 +8,7 @@
 --         1 if this worker holds the lock, spoiled, then per promoted job: name, first bytes of its envelope }
 local HEAD = 280  -- bytes of an envelope in which its id is found
 local FEW, MOST_BYTES = 8, 4194304  -- a bounded time in which the server serves nobody else: large jobs go in small numbers
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = server_ms()
 
 -- A write that changes nothing and that a full server allows: what follows is not refused.
 redis.call('XDEL', KEYS[2], '0-0')

@@ -5,9 +5,7 @@
 --       then per job: name ('' for none), envelope
 -- Reply 1 added (now or by an earlier sending), -1 full: nothing added
 local batch = ARGV[1]
--- One below the floor was answered: these are bytes of a connection that was given up, and they come late.
-local known = redis.call('ZMSCORE', KEYS[2], batch, 'floor')
-if known[1] or known[2] and tonumber(batch) < tonumber(known[2]) then return 1 end
+if effected(KEYS[2], batch) then return 1 end
 local limit = tonumber(ARGV[3])
 if limit > 0 and ready(3, #KEYS) + (#ARGV - 4) / 2 > limit then return -1 end
 for i = 5, #ARGV, 2 do
@@ -17,9 +15,6 @@ for i = 5, #ARGV, 2 do
     redis.call('XADD', KEYS[1], '*', 'd', ARGV[i + 1], 'n', ARGV[i])
   end
 end
-redis.call('ZADD', KEYS[2], batch, batch)
-redis.call('ZADD', KEYS[2], 'GT', ARGV[2], 'floor')
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', '(' .. ARGV[2])
-redis.call('EXPIRE', KEYS[2], ARGV[4])
+remember(KEYS[2], batch, ARGV[2], ARGV[4])
 tally('added', (#ARGV - 4) / 2)
 return 1

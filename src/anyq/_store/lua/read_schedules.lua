@@ -5,8 +5,7 @@
 --         AnyQ's part of it, how often it fired, the last planned time that fired } }; stops after 4 MiB of definitions
 local MOST_BYTES = 4194304
 local PLACES = { 'active', 'paused', 'ended' }
-local time = redis.call('TIME')
-local reply, bytes = { time[1] * 1000 + math.floor(time[2] / 1000) }, 0
+local reply, bytes = { server_ms() }, 0
 for i, name in ipairs(ARGV) do
   local place, score = '', ''
   for index = 3, 1, -1 do  -- a foreign program that plans a paused schedule anew makes it active

@@ -5,7 +5,7 @@
 -- Reply -1 it is paused: nothing changed; else how many came back
 local field = 'aside:' .. ARGV[1]
 local ends = tonumber(redis.call('HGET', KEYS[1], 'task:' .. ARGV[1]))
-if ends and (ends == 0 or ends > now()) then return -1 end
+if ends and (ends == 0 or ends > server_ms()) then return -1 end
 -- A write that changes nothing and that a full server allows: what follows is not refused.
 redis.call('XDEL', KEYS[2], '0-0')
 local rows = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', ARGV[2])

@@ -3,8 +3,6 @@
 -- ARGV  1 name   2 milliseconds
 -- Reply 1 remembered, 0 it has not ended
 if not redis.call('ZSCORE', KEYS[2], ARGV[1]) then return 0 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('ZADD', KEYS[2], string.format('%.0f', now + ARGV[2]), ARGV[1])
+redis.call('ZADD', KEYS[2], string.format('%.0f', server_ms() + ARGV[2]), ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1

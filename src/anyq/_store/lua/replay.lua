@@ -26,9 +26,6 @@ end
 local limit = tonumber(ARGV[3])
 if limit > 0 and ready(5, 4 + tonumber(ARGV[5])) + (#ARGV - FIRST + 1) / STEP > limit then return -1 end
 
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-
 -- Whether a claim is free, or still this owner's since before the job died.
 local function free(key, owner)
   local held = redis.call('GET', key)

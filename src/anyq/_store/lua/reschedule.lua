@@ -6,7 +6,7 @@
 -- Reply 1 moved (now or by an earlier sending), 0 it is not delayed (any more)
 if effected(KEYS[4], ARGV[1]) then return 1 end
 if not redis.call('ZSCORE', KEYS[1], ARGV[4]) then return 0 end
-local time = now()
+local time = server_ms()
 local due = ARGV[5] == 'in' and time + tonumber(ARGV[6]) or tonumber(ARGV[6])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '+inf', '-inf')  -- a write that changes nothing and that a full server allows: what follows is not refused
 local before = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]

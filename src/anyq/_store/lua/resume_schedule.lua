@@ -11,9 +11,7 @@ if ARGV[3] ~= '' then
   redis.call('ZADD', KEYS[1], ARGV[3], name)
   redis.call('PUBLISH', ARGV[5], name)
 else
-  local time = redis.call('TIME')
-  local now = time[1] * 1000 + math.floor(time[2] / 1000)
-  redis.call('ZADD', KEYS[4], string.format('%.0f', now + ARGV[4]), name)
+  redis.call('ZADD', KEYS[4], string.format('%.0f', server_ms() + ARGV[4]), name)
   redis.call('PEXPIRE', KEYS[2], ARGV[4])
 end
 redis.call('ZREM', KEYS[3], name)

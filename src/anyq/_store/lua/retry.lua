@@ -5,7 +5,7 @@
 -- Reply per job: 1 moved, 0 not ours: nothing to do, 2 ours, and somebody cancelled it: nothing was done
 local group, consumer = ARGV[1], ARGV[2]
 local before = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]
-local time, reply, cancels, retried = now(), {}, redis.call('EXISTS', KEYS[3]) == 1, 0
+local time, reply, cancels, retried = server_ms(), {}, redis.call('EXISTS', KEYS[3]) == 1, 0
 for i = 4, #ARGV, 5 do
   local entry, moved, index = ARGV[i], 0, KEYS[(i - 4) / 5 + 5]
   if hold(KEYS[1], group, consumer, entry) then

@@ -19,23 +19,7 @@
 --       'c<id>' nothing was done: job <id> holds the key and was not expected, or does not wait any more
 local STEP, FIRST = 10, 10
 local batch = ARGV[1]
--- One below the floor was answered: these are bytes of a connection that was given up, and they come late.
-local known = redis.call('ZMSCORE', KEYS[3], batch, 'floor')
-local done = known[1] or known[2] and tonumber(batch) < tonumber(known[2])
-
-if done then
-  -- The answers of then: all were new, but for those that are noted.
-  local noted, again = {}, {}
-  for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], batch, batch)) do
-    local place, answer = string.match(member, '^%d+:(%d+):(.*)$')
-    if place then noted[tonumber(place)] = answer end
-  end
-  for place = 1, (#ARGV - FIRST + 1) / STEP do
-    local answer = noted[place] or '1'
-    again[place] = tonumber(answer) or answer
-  end
-  return again
-end
+if effected(KEYS[3], batch) then return answers_of(KEYS[3], batch, (#ARGV - FIRST + 1) / STEP) end
 
 local limit = tonumber(ARGV[3])
 if limit > 0 then
@@ -46,8 +30,7 @@ if limit > 0 then
   if count > 0 and ready(5, 4 + tonumber(ARGV[9])) + count > limit then return -1 end
 end
 
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = server_ms()
 local before = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]
 local fresh = ARGV[7] ~= '0' and redis.call('EXISTS', KEYS[1]) == 0
 local reply, added, key, life = {}, 0, 5 + tonumber(ARGV[9]), tonumber(ARGV[6])
@@ -122,13 +105,7 @@ for i = FIRST, #ARGV, STEP do
   reply[#reply + 1] = answer
 end
 
-redis.call('ZADD', KEYS[3], batch, batch)
-for place, answer in ipairs(reply) do
-  if answer ~= 1 then redis.call('ZADD', KEYS[3], batch, batch .. ':' .. place .. ':' .. answer) end
-end
-redis.call('ZADD', KEYS[3], 'GT', ARGV[2], 'floor')
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[2])
-redis.call('EXPIRE', KEYS[3], ARGV[4])
+remember_answers(KEYS[3], batch, ARGV[2], ARGV[4], reply)
 local after = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]
 if after ~= before and after then redis.call('PUBLISH', ARGV[5], after) end
 if fresh and redis.call('EXISTS', KEYS[1]) == 1 then redis.call('PUBLISH', ARGV[8], KEYS[1]) end

@@ -4,7 +4,7 @@
 -- Reply per entry: 1 set aside, 2 handed back since the task is not paused any more, 0 not ours: nothing to do
 local group, consumer, reply = ARGV[1], ARGV[2], {}
 local ends = tonumber(redis.call('HGET', KEYS[2], 'task:' .. ARGV[3]))
-local paused = ends and (ends == 0 or ends > now())
+local paused = ends and (ends == 0 or ends > server_ms())
 local target = paused and KEYS[3] or KEYS[4]
 local added = false
 for i = 4, #ARGV, 2 do

@@ -2,8 +2,7 @@
 -- KEYS  1 dead letters   2 how many were ever trimmed
 -- ARGV  1 milliseconds for which they are kept   2 how many to drop at most, about: a bounded time
 -- Reply { dropped, 1 if there may be more }
-local time = redis.call('TIME')
-local oldest = string.format('%.0f', math.max(0, time[1] * 1000 + math.floor(time[2] / 1000) - tonumber(ARGV[1])))
+local oldest = string.format('%.0f', math.max(0, server_ms() - tonumber(ARGV[1])))
 local dropped, more = redis.call('XTRIM', KEYS[1], 'MINID', '~', oldest, 'LIMIT', ARGV[2]), 1
 if dropped == 0 then
   -- No whole node of the stream is old enough (or none that fits into the limit): what is left is a part of one.
