@@ -16,6 +16,7 @@ import attrs
 from ..settings import from_milliseconds
 from .jobs import JobInfo
 from .status import JobStatus
+from .words import lasting
 from .workers import WorkerInfo
 
 #: How many jobs before one are counted exactly.
@@ -207,7 +208,7 @@ def _delayed(facts: Facts) -> Reason:
     if due is None:
         when = "at a time that its bytes do not tell"
     elif due > facts.now:
-        when = f"at {_time(due)}, in {_lasting((due - facts.now).total_seconds())}"
+        when = f"at {_time(due)}, in {lasting((due - facts.now).total_seconds())}"
     else:
         when = f"since {_time(due)}, and a worker makes it ready"
     if job.state is JobStatus.PARKED:
@@ -297,7 +298,7 @@ def _held(facts: Facts) -> Iterator[Reason]:
         text = f"Its worker {where} gives no sign of life: others take the job over within seconds."
         yield Reason(kind=ReasonKind.SILENT, text=text, workers=names)
     elif job.started_at is not None:
-        lasts = _lasting((facts.now - job.started_at).total_seconds())
+        lasts = lasting((facts.now - job.started_at).total_seconds())
         text = f"It runs on worker {where} since {_time(job.started_at)}, for {lasts}."
         yield Reason(kind=ReasonKind.RUNNING, text=text, at=job.started_at, workers=names)
     elif worker is not None and worker.state == "foreign":
@@ -359,14 +360,3 @@ def _tasks(workers: Sequence[WorkerInfo]) -> str:
 
 def _time(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _lasting(seconds: float) -> str:
-    seconds = max(0.0, seconds)
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"

@@ -5,10 +5,12 @@ Rule: a finding that is not ``ok`` says what was found, why it matters, and what
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, TypeVar
 
 import attrs
+
+F = TypeVar("F")
 
 Verdict = Literal["ok", "unknown", "warning", "problem"]
 
@@ -21,7 +23,7 @@ class Finding:
     """What one check came to.
 
     Attributes:
-        check: The check's name.
+        check: The check's name; ``""`` before anybody gave it one.
         verdict: ``ok``; ``warning``: it works, and will surprise somebody; ``problem``: it does not work, or jobs will
             be lost; ``unknown``: it could not be asked, mostly for want of a right.
         found: What was found.
@@ -30,7 +32,7 @@ class Finding:
         queue: The queue that it is about; ``""`` for the server.
     """
 
-    check: str
+    check: str = ""
     verdict: Verdict
     found: str
     why: str = ""
@@ -41,6 +43,35 @@ class Finding:
     def sentence(self) -> str:
         """All of it in one line, as a log has it."""
         return "; ".join(filter(None, (self.found + (f": {self.why}" if self.why else ""), self.mend)))
+
+
+def ok(found: str) -> Finding:
+    """All is as it should be."""
+    return Finding(verdict="ok", found=found)
+
+
+def unknown(found: str) -> Finding:
+    """It could not be asked."""
+    return Finding(verdict="unknown", found=found)
+
+
+def warning(found: str, *, why: str, mend: str) -> Finding:
+    """It works, and will surprise somebody."""
+    return Finding(verdict="warning", found=found, why=why, mend=mend)
+
+
+def problem(found: str, *, why: str, mend: str) -> Finding:
+    """It does not work, or jobs will be lost."""
+    return Finding(verdict="problem", found=found, why=why, mend=mend)
+
+
+#: Judges facts by one thing.
+Rule = Callable[[F], Finding]
+
+
+def by_rules(facts: F, rules: Mapping[str, Rule[F]], *, queue: str = "") -> list[Finding]:
+    """Look at facts by rules; a finding for each, under the rule's name."""
+    return [attrs.evolve(rule(facts), check=name, queue=queue) for name, rule in rules.items()]
 
 
 def gravest(findings: Iterable[Finding]) -> Verdict:

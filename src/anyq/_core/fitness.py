@@ -6,13 +6,14 @@ Rule: what a server would not tell is unknown, and never an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import attrs
 
-from .findings import Finding, Verdict
+from .findings import Finding, Rule, by_rules, ok, problem, unknown, warning
 from .rights import Role, missing
+from .words import lasting
 
 _OLDEST: Final = (6, 2)
 
@@ -96,103 +97,87 @@ class Facts:
 
 def _version(facts: Facts) -> Finding:
     if not facts.version:
-        return _hidden("version", "INFO")
+        return _hidden("INFO")
     version = _numbers(facts.version)
     named = f"{facts.server.capitalize()} {facts.version}"
     if facts.info.get("redis_mode") == "sentinel":
-        return Finding(
-            check="version",
-            verdict="problem",
-            found=f"{named} is a Sentinel",
+        return problem(
+            f"{named} is a Sentinel",
             why="it keeps no data, and AnyQ does not ask it where the data is",
             mend="point the URL to the server that it watches",
         )
     if facts.server == "redis" and version < _OLDEST:
-        return Finding(
-            check="version",
-            verdict="problem",
-            found=f"{named} is older than 6.2",
+        return problem(
+            f"{named} is older than 6.2",
             why="AnyQ needs commands that came with it",
             mend="upgrade the server",
         )
     for flawed, first, last, flaw in _FLAWED:
         if facts.server == flawed and first <= version <= last:
-            return Finding(
-                check="version",
-                verdict="warning",
-                found=f"{named} has a known flaw",
+            return warning(
+                f"{named} has a known flaw",
                 why=flaw,
                 mend="upgrade the server",
             )
-    return Finding(check="version", verdict="ok", found=named)
+    return ok(named)
 
 
 def _security(facts: Facts) -> Finding:
     if not facts.version:
-        return _hidden("security", "INFO")
+        return _hidden("INFO")
     version = _numbers(facts.version)
     secure = _SECURE[facts.server].get(version[:2])
     if facts.server == "redis" and version[:2] == (7, 0):
-        return Finding(
-            check="security",
-            verdict="warning",
-            found=f"Redis {facts.version} is of a line that is not maintained any more",
+        return warning(
+            f"Redis {facts.version} is of a line that is not maintained any more",
             why="who may run scripts on it, as every producer and worker does, may be able to take over the server",
             mend="upgrade to a maintained line, unless your distribution mends this one",
         )
     if secure is not None and version < secure:
-        return Finding(
-            check="security",
-            verdict="warning",
-            found=f"{facts.server.capitalize()} {facts.version} lacks security releases of its line",
+        return warning(
+            f"{facts.server.capitalize()} {facts.version} lacks security releases of its line",
             why="who may run scripts on it, as every producer and worker does, may be able to take over the server",
             mend=f"upgrade to {'.'.join(map(str, secure))} or later, unless your distribution has mended it",
         )
-    return Finding(check="security", verdict="ok", found="no flaw of this version is known here")
+    return ok("no flaw of this version is known here")
 
 
 def _scripts(facts: Facts) -> Finding:
     if facts.scripts is None:
-        return _hidden("scripts", "EVAL")
+        return _hidden("EVAL")
     if facts.scripts:
-        return Finding(
-            check="scripts",
-            verdict="problem",
-            found=f"scripts do not run ({facts.scripts})",
+        return problem(
+            f"scripts do not run ({facts.scripts})",
             why="every change of a job is a Lua script",
             mend="allow EVAL and EVALSHA: undo a rename-command, load Valkey's module lua, or grant +eval +evalsha",
         )
-    return Finding(check="scripts", verdict="ok", found="Lua scripts run")
+    return ok("Lua scripts run")
 
 
 def _role(facts: Facts) -> Finding:
     if not facts.info:
-        return _hidden("role", "INFO")
+        return _hidden("INFO")
     if facts.info.get("role", "master") != "master":
         master = f"{facts.info.get('master_host', '')}:{facts.info.get('master_port', '')}".strip(":")
-        return Finding(
-            check="role",
-            verdict="problem",
-            found="the server is a replica" + (f" of {master}" if master else ""),
+        return problem(
+            "the server is a replica" + (f" of {master}" if master else ""),
             why="it refuses writes, unless it is promoted",
             mend=f"point the URL to {master or 'the primary'}, or promote this one: redis-cli REPLICAOF NO ONE",
         )
     if "min_slaves_good_slaves" in facts.info:
         good, wanted = facts.number("min_slaves_good_slaves"), facts.settings.get("min-replicas-to-write", "")
         if good < (int(wanted) if wanted.isdecimal() else 1):
-            return Finding(
-                check="role",
-                verdict="problem",
-                found=f"{good} replicas are in step, and min-replicas-to-write wants {wanted or 'more'}",
+            return problem(
+                f"{good} replicas are in step, and min-replicas-to-write wants {wanted or 'more'}",
                 why="the server refuses writes meanwhile (NOREPLICAS): nothing is enqueued, and nothing ends",
                 mend="start the replicas, or redis-cli CONFIG SET min-replicas-to-write 0",
             )
-    return Finding(check="role", verdict="ok", found="it is a primary")
+    return ok("it is a primary")
 
 
 def _replicas(facts: Facts) -> Finding:
     if not facts.info:
-        return _hidden("replicas", "INFO")
+        return _hidden("INFO")
     number = facts.number("connected_slaves")
     late: list[str] = []
     for place in range(number):
@@ -202,28 +187,24 @@ def _replicas(facts: Facts) -> Finding:
         if row.get("state", "online") != "online" or (lag.isdecimal() and int(lag) > _LAG):
             late.append(f"{row.get('ip', '?')}:{row.get('port', '?')}")
     if late:
-        return Finding(
-            check="replicas",
-            verdict="warning",
-            found=f"of {number} replicas these lag behind: {', '.join(late)}",
+        return warning(
+            f"of {number} replicas these lag behind: {', '.join(late)}",
             why="a failover to one of them loses what it does not have yet, also jobs that were confirmed",
             mend="look at the replica's log, its disk and the network between them",
         )
-    return Finding(check="replicas", verdict="ok", found=f"{number or 'no'} replica{'s' * (number != 1)}")
+    return ok(f"{number or 'no'} replica{'s' * (number != 1)}")
 
 
 def _eviction(facts: Facts) -> Finding:
     policy = facts.info.get("maxmemory_policy") or facts.settings.get("maxmemory-policy")
     if policy is None:
-        return _hidden("eviction", "INFO")
+        return _hidden("INFO")
     limit = facts.info.get("maxmemory") or facts.settings.get("maxmemory", "0")
     if policy == "noeviction":
-        return Finding(check="eviction", verdict="ok", found="maxmemory-policy is noeviction")
+        return ok("maxmemory-policy is noeviction")
     limited = limit != "0"
-    return Finding(
-        check="eviction",
-        verdict="problem" if limited else "warning",
-        found=f"maxmemory-policy is {policy!r}" + ("" if limited else ", and no maxmemory is set yet"),
+    return (problem if limited else warning)(
+        f"maxmemory-policy is {policy!r}" + ("" if limited else ", and no maxmemory is set yet"),
         why="a full server will delete jobs",
         mend="redis-cli CONFIG SET maxmemory-policy noeviction, and the same in redis.conf",
     )
@@ -231,37 +212,31 @@ def _eviction(facts: Facts) -> Finding:
 
 def _memory(facts: Facts) -> Finding:
     if not facts.info:
-        return _hidden("memory", "INFO")
+        return _hidden("INFO")
     used, limit = facts.number("used_memory"), facts.number("maxmemory")
     if not limit:
-        return Finding(check="memory", verdict="ok", found=f"{_size(used)} used; no maxmemory is set")
+        return ok(f"{_size(used)} used; no maxmemory is set")
     found = f"{_size(used)} of {_size(limit)} (maxmemory) used"
     if used >= _NEARLY * limit:
-        return Finding(
-            check="memory",
-            verdict="problem" if used >= limit else "warning",
-            found=found,
+        return (problem if used >= limit else warning)(
+            found,
             why="a full server takes no new job; running jobs still end",
             mend="give it more (redis-cli CONFIG SET maxmemory ...), or less to keep: see anyq status, anyq dlq delete",
         )
-    return Finding(check="memory", verdict="ok", found=found)
+    return ok(found)
 
 
 def _persistence(facts: Facts) -> Finding:
     if facts.private:
-        return Finding(
-            check="persistence", verdict="ok", found="a private server: its data ends with its program"
-        )
+        return ok("a private server: its data ends with its program")
     append = facts.info.get("aof_enabled", {"yes": "1", "no": "0"}.get(facts.settings.get("appendonly", "")))
     if append is None:
-        return _hidden("persistence", "INFO")
+        return _hidden("INFO")
     mend = "redis-cli CONFIG SET appendonly yes, and the same in redis.conf"
     if append == "0":
         nothing = facts.settings.get("save") == ""
-        return Finding(
-            check="persistence",
-            verdict="warning",
-            found="nothing is kept on disk: no append-only file, and no snapshots"
+        return warning(
+            "nothing is kept on disk: no append-only file, and no snapshots"
             if nothing
             else "append-only persistence is off",
             why="jobs do not survive a restart of the server"
@@ -271,98 +246,82 @@ def _persistence(facts: Facts) -> Finding:
         )
     every = facts.settings.get("appendfsync", "")
     if every == "no":
-        return Finding(
-            check="persistence",
-            verdict="warning",
-            found="the append-only file is written whenever the kernel likes (appendfsync no)",
+        return warning(
+            "the append-only file is written whenever the kernel likes (appendfsync no)",
             why="a power failure loses jobs of the last half minute or so",
             mend="redis-cli CONFIG SET appendfsync everysec, and the same in redis.conf",
         )
-    return Finding(
-        check="persistence",
-        verdict="ok",
-        found="the append-only file is on" + (f" (appendfsync {every})" if every else ""),
+    return ok(
+        "the append-only file is on" + (f" (appendfsync {every})" if every else ""),
     )
 
 
 def _saving(facts: Facts) -> Finding:
     if not facts.info:
-        return _hidden("saving", "INFO")
+        return _hidden("INFO")
     failed = [
         name
         for name in ("rdb_last_bgsave_status", "aof_last_write_status", "aof_last_bgrewrite_status")
         if facts.info.get(name, "ok") != "ok"
     ]
     if failed:
-        return Finding(
-            check="saving",
-            verdict="problem",
-            found="the server could not save its data last time",
+        return problem(
+            "the server could not save its data last time",
             why="it may refuse all writes (MISCONF), and does not survive a restart with all jobs",
             mend="look at its log and its disk; redis-cli BGSAVE tries again",
         )
-    return Finding(check="saving", verdict="ok", found="the last save went well")
+    return ok("the last save went well")
 
 
 def _cluster(facts: Facts) -> Finding:
     if not facts.info:
-        return _hidden("cluster", "INFO")
+        return _hidden("INFO")
     if facts.info.get("cluster_enabled") == "1":
-        return Finding(
-            check="cluster",
-            verdict="warning",
-            found="the server is a node of a Cluster",
+        return warning(
+            "the server is a node of a Cluster",
             why="AnyQ talks to one server: a queue whose keys lie on another node is refused (MOVED)",
             mend="use a server without cluster-enabled, or make sure that this node owns the slots of all its queues",
         )
-    return Finding(check="cluster", verdict="ok", found="it stands alone")
+    return ok("it stands alone")
 
 
 def _connections(facts: Facts) -> Finding:
     if not facts.info:
-        return _hidden("connections", "INFO")
+        return _hidden("INFO")
     now, most = facts.number("connected_clients"), facts.number("maxclients")
     found = f"{now} connection{'s' * (now != 1)}" + (f" of {most} (maxclients)" if most else "")
     if most and now >= _NEARLY * most:
-        return Finding(
-            check="connections",
-            verdict="warning",
-            found=found,
+        return warning(
+            found,
             why="a full server lets nobody in, and no worker comes back after an outage; each needs five a queue",
             mend="redis-cli CONFIG SET maxclients ..., or find out who leaves connections open: redis-cli CLIENT LIST",
         )
-    return Finding(check="connections", verdict="ok", found=found)
+    return ok(found)
 
 
 def _clock(facts: Facts) -> Finding:
     if facts.clock is None:
-        return _hidden("clock", "TIME")
+        return _hidden("TIME")
     apart = abs(facts.clock)
     if apart >= _CLOCKS_APART:
-        return Finding(
-            check="clock",
-            verdict="warning",
-            found=f"the server's clock is {_duration(apart)} {'ahead of' if facts.clock > 0 else 'behind'} ours",
+        return warning(
+            f"the server's clock is {lasting(apart)} {'ahead of' if facts.clock > 0 else 'behind'} ours",
             why="jobs go by the server's clock: delays are right, but moments that a program gives (at=..., deadlines, "
             "schedules) are early or late, and so are the times that it shows",
             mend="let both set their clocks by NTP",
         )
-    return Finding(check="clock", verdict="ok", found="the clocks agree")
+    return ok("the clocks agree")
 
 
 def _access(facts: Facts) -> Finding:
     if facts.password or facts.private:
-        return Finding(
-            check="access",
-            verdict="ok",
-            found=f"we are the user {facts.user!r}" if facts.user else "we are let in",
+        return ok(
+            f"we are the user {facts.user!r}" if facts.user else "we are let in",
         )
     if facts.local:
-        return Finding(check="access", verdict="ok", found="no password is asked for; it is on this machine")
-    return Finding(
-        check="access",
-        verdict="warning",
-        found="the server asks for no password",
+        return ok("no password is asked for; it is on this machine")
+    return warning(
+        "the server asks for no password",
         why="whoever reaches it can run any task with any arguments, and read and delete all jobs",
         mend="make a user with a password: see docs/operating/secure.md",
     )
@@ -370,21 +329,15 @@ def _access(facts: Facts) -> Finding:
 
 def _encryption(facts: Facts) -> Finding:
     if facts.encrypted and not facts.verified:
-        return Finding(
-            check="encryption",
-            verdict="warning",
-            found="TLS, but the server's certificate is not verified (ssl_cert_reqs)",
+        return warning(
+            "TLS, but the server's certificate is not verified (ssl_cert_reqs)",
             why="who stands in between can read and change everything",
             mend="take ssl_cert_reqs=none out of the URL; name the authority with ssl_ca_certs=...",
         )
     if facts.encrypted or facts.local:
-        return Finding(
-            check="encryption", verdict="ok", found="TLS" if facts.encrypted else "it is on this machine"
-        )
-    return Finding(
-        check="encryption",
-        verdict="warning",
-        found="the connection is not encrypted",
+        return ok("TLS" if facts.encrypted else "it is on this machine")
+    return warning(
+        "the connection is not encrypted",
         why="arguments, results and the password can be read on the way",
         mend="rediss:// instead of redis://, unless the network is trusted",
     )
@@ -394,17 +347,13 @@ def _rights(facts: Facts) -> Finding:
     user = facts.user or "this user"
     grant = f"redis-cli ACL SETUSER {user if facts.user else '...'}"
     if facts.keyless:
-        return Finding(
-            check="rights",
-            verdict="problem",
-            found=f"{user} may not run scripts on the keys {facts.keys} ({facts.keyless})",
+        return problem(
+            f"{user} may not run scripts on the keys {facts.keys} ({facts.keyless})",
             why="nothing can be done with such a queue",
             mend=f"{grant} +eval +evalsha '~{facts.keys}'",
         )
     if facts.denied is None:
-        return Finding(
-            check="rights", verdict="unknown", found="which commands are allowed could not be tried"
-        )
+        return unknown("which commands are allowed could not be tried")
     lacking = missing(facts.denied, facts.role)
     if "to run the" in facts.deaf:
         lacking += "subscribe", "unsubscribe"
@@ -414,31 +363,42 @@ def _rights(facts: Facts) -> Finding:
         if channels:
             what.append("the channels of the queues")
             words.append(f"'&{facts.keys}'")
-        return Finding(
-            check="rights",
-            verdict="problem",
-            found=f"{user} may not use {'; '.join(what)}",
+        return problem(
+            f"{user} may not use {'; '.join(what)}",
             why=f"{_a(facts.role)} needs them",
             mend=f"{grant} {' '.join(words)}",
         )
-    return Finding(check="rights", verdict="ok", found=f"{user} may do all that {_a(facts.role)} does")
+    return ok(f"{user} may do all that {_a(facts.role)} does")
 
 
-Rule = Callable[[Facts], Finding]
-
-#: All rules, in the order in which they are told.
-RULES: Final[tuple[Rule, ...]] = (
-    _version, _security, _scripts, _role, _cluster, _eviction, _memory, _persistence, _saving, _replicas,
-    _connections, _clock, _access, _encryption, _rights,
-)  # fmt: skip
+#: All rules by their names, in the order in which they are told.
+RULES: Final[Mapping[str, Rule[Facts]]] = {
+    "version": _version,
+    "security": _security,
+    "scripts": _scripts,
+    "role": _role,
+    "cluster": _cluster,
+    "eviction": _eviction,
+    "memory": _memory,
+    "persistence": _persistence,
+    "saving": _saving,
+    "replicas": _replicas,
+    "connections": _connections,
+    "clock": _clock,
+    "access": _access,
+    "encryption": _encryption,
+    "rights": _rights,
+}
 
 #: Those that a worker looks at when it starts: what would lose jobs, or let nothing work.
-AT_START: Final[tuple[Rule, ...]] = (_version, _role, _eviction, _persistence, _saving)
+AT_START: Final[Mapping[str, Rule[Facts]]] = {
+    name: RULES[name] for name in ("version", "role", "eviction", "persistence", "saving")
+}
 
 
-def examine(facts: Facts, rules: tuple[Rule, ...] = RULES) -> list[Finding]:
+def examine(facts: Facts, rules: Mapping[str, Rule[Facts]] = RULES) -> list[Finding]:
     """Look at a server by rules; a finding for each."""
-    return [rule(facts) for rule in rules]
+    return by_rules(facts, rules)
 
 
 def parse_info(text: bytes) -> dict[str, str]:
@@ -447,10 +407,8 @@ def parse_info(text: bytes) -> dict[str, str]:
     return dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
 
 
-def _hidden(check: str, command: str) -> Finding:
-    return Finding(
-        check=check, verdict="unknown", found=f"this user may not ask: +{command.lower()} would let it"
-    )
+def _hidden(command: str) -> Finding:
+    return unknown(f"this user may not ask: +{command.lower()} would let it")
 
 
 def _a(role: Role) -> str:
@@ -468,10 +426,3 @@ def _size(count: int) -> str:
             break
         amount, unit = amount / 1024, larger
     return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 3600:.1f} h"
-
-
-__all__ = ["AT_START", "RULES", "Facts", "Finding", "Verdict", "examine", "parse_info"]

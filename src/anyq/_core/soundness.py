@@ -5,12 +5,13 @@ Rule: the same as in `fitness`: plain functions over facts, and what could not b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import attrs
 
-from .findings import Finding
+from .findings import Finding, Rule, by_rules, ok, problem, unknown, warning
+from .words import lasting
 
 #: Seconds after which somebody should wonder why nobody took a ready job.
 _LONG: Final = 300.0
@@ -79,41 +80,33 @@ class QueueFacts:
 
 def _keys(facts: QueueFacts) -> Finding:
     if facts.wrong is None:
-        return Finding(check="keys", verdict="unknown", found="this user may not ask: +type would let it")
+        return unknown("this user may not ask: +type would let it")
     if facts.wrong:
         what = ", ".join(
             f"{key} is a {is_} and no {should}" for key, (is_, should) in sorted(facts.wrong.items())
         )
-        return Finding(
-            check="keys",
-            verdict="problem",
-            found=what,
+        return problem(
+            what,
             why="another program uses the same names: workers end with WRONGTYPE",
             mend=f"give one of them another name or prefix; or, if nobody needs it: redis-cli DEL '{min(facts.wrong)}'",
         )
-    return Finding(check="keys", verdict="ok", found="all keys hold what they should")
+    return ok("all keys hold what they should")
 
 
 def _group(facts: QueueFacts) -> Finding:
     if facts.strangers:
-        return Finding(
-            check="group",
-            verdict="warning",
-            found=f"other consumer groups read its stream: {', '.join(facts.strangers)}",
+        return warning(
+            f"other consumer groups read its stream: {', '.join(facts.strangers)}",
             why="what AnyQ's workers end is deleted, whether the others have read it or not",
             mend="read the events instead (docs/workers.md); redis-cli XGROUP DESTROY removes a group",
         )
     if facts.groups:
-        return Finding(
-            check="group",
-            verdict="warning",
-            found="no worker was ever here: there is no consumer group yet",
+        return warning(
+            "no worker was ever here: there is no consumer group yet",
             why="jobs wait",
             mend="anyq worker MODULE:QUEUE",
         )
-    return Finding(
-        check="group", verdict="ok", found="the consumer group is there" if facts.entries else "no jobs yet"
-    )
+    return ok("the consumer group is there" if facts.entries else "no jobs yet")
 
 
 def _workers(facts: QueueFacts) -> Finding:
@@ -123,18 +116,14 @@ def _workers(facts: QueueFacts) -> Finding:
     )
     if facts.workers or facts.foreign:
         if facts.consumers >= _MANY:
-            return Finding(
-                check="workers",
-                verdict="warning",
-                found=f"{facts.consumers} names of consumers",
+            return warning(
+                f"{facts.consumers} names of consumers",
                 why="listing so many holds up the server for everybody, each time",
                 mend="one of the other programs leaves them behind: redis-cli XGROUP DELCONSUMER those without pending",
             )
-        return Finding(check="workers", verdict="ok", found=found)
-    return Finding(
-        check="workers",
-        verdict="problem" if waiting else "warning",
-        found="no worker lives" + (f", and {waiting} jobs wait" if waiting else ""),
+        return ok(found)
+    return (problem if waiting else warning)(
+        "no worker lives" + (f", and {waiting} jobs wait" if waiting else ""),
         why="nothing runs",
         mend="anyq worker MODULE:QUEUE",
     )
@@ -142,20 +131,16 @@ def _workers(facts: QueueFacts) -> Finding:
 
 def _held(facts: QueueFacts) -> Finding:
     if not facts.silent:
-        return Finding(check="held", verdict="ok", found="nobody who is gone holds jobs")
+        return ok("nobody who is gone holds jobs")
     names = "1 worker that is gone" if facts.silent == 1 else f"{facts.silent} workers that are gone"
     if facts.workers:
-        return Finding(
-            check="held",
-            verdict="warning",
-            found=f"{facts.held} jobs are in the hands of {names}",
+        return warning(
+            f"{facts.held} jobs are in the hands of {names}",
             why="a living worker takes them over within seconds; if not, none of those who live can",
             mend="look again in ten seconds; then at the workers' logs",
         )
-    return Finding(
-        check="held",
-        verdict="problem" if facts.held else "warning",
-        found=f"{facts.held} jobs are in the hands of {names}",
+    return (problem if facts.held else warning)(
+        f"{facts.held} jobs are in the hands of {names}",
         why="only a living worker takes them over",
         mend="anyq worker MODULE:QUEUE",
     )
@@ -163,87 +148,69 @@ def _held(facts: QueueFacts) -> Finding:
 
 def _entries(facts: QueueFacts) -> Finding:
     if facts.vanished:
-        return Finding(
-            check="entries",
-            verdict="problem",
-            found=f"{facts.vanished} entries that workers hold are not in their stream any more",
+        return problem(
+            f"{facts.vanished} entries that workers hold are not in their stream any more",
             why="somebody trims or deletes the stream of jobs (XTRIM, XDEL): those that nobody has taken are lost",
             mend="find out who: redis-cli MONITOR shows every command for a moment; AnyQ itself never trims it",
         )
-    return Finding(check="entries", verdict="ok", found="no entry has vanished")
+    return ok("no entry has vanished")
 
 
 def _age(facts: QueueFacts) -> Finding:
     if facts.oldest is None:
-        return Finding(check="age", verdict="ok", found="no ready job waits")
-    found = f"the oldest of {facts.ready} ready jobs has waited for {_duration(facts.oldest)}"
+        return ok("no ready job waits")
+    found = f"the oldest of {facts.ready} ready jobs has waited for {lasting(facts.oldest)}"
     if facts.oldest >= _LONG and not facts.paused:
-        return Finding(
-            check="age",
-            verdict="warning",
-            found=found,
+        return warning(
+            found,
             why="more comes in than is done",
             mend="more workers, or more --concurrency: see docs/operating/scale.md",
         )
-    return Finding(check="age", verdict="ok", found=found)
+    return ok(found)
 
 
 def _delayed(facts: QueueFacts) -> Finding:
     if facts.next_due is not None and facts.next_due <= -_LATE:
-        return Finding(
-            check="delayed",
-            verdict="problem",
-            found=f"delayed jobs are late, by {_duration(-facts.next_due)}",
+        return problem(
+            f"delayed jobs are late, by {lasting(-facts.next_due)}",
             why="a living worker makes them ready within milliseconds",
             mend="anyq worker MODULE:QUEUE; if one runs, look at its log",
         )
-    return Finding(check="delayed", verdict="ok", found=f"{facts.delayed} jobs are delayed, and none is late")
+    return ok(f"{facts.delayed} jobs are delayed, and none is late")
 
 
 def _schedules(facts: QueueFacts) -> Finding:
     if facts.next_run is not None and facts.next_run <= -_LATE:
-        return Finding(
-            check="schedules",
-            verdict="problem",
-            found=f"a schedule is late, by {_duration(-facts.next_run)}",
+        return problem(
+            f"a schedule is late, by {lasting(-facts.next_run)}",
             why="no worker starts its runs: one that code declares wants a worker with that code",
             mend="anyq schedules list; start a worker that declares it, or anyq schedules remove it",
         )
-    return Finding(
-        check="schedules",
-        verdict="ok",
-        found="no schedule"
-        if facts.next_run is None
-        else f"the next run is in {_duration(max(0, facts.next_run))}",
+    return ok(
+        "no schedule" if facts.next_run is None else f"the next run is in {lasting(facts.next_run)}",
     )
 
 
 def _parked(facts: QueueFacts) -> Finding:
     if facts.parked is None:
-        return Finding(
-            check="parked", verdict="unknown", found="they are not counted, or this user may not ask"
-        )
+        return unknown("they are not counted, or this user may not ask")
     if facts.parked:
         what = ", ".join(f"{count} of task {task!r}" for task, count in sorted(facts.parked.items()))
-        return Finding(
-            check="parked",
-            verdict="warning",
-            found=f"jobs whose task no worker knows: {what}",
+        return warning(
+            f"jobs whose task no worker knows: {what}",
             why="each is put off for a while, again and again, and becomes a dead letter after an hour",
             mend="start a worker whose code has these tasks, or cancel them: anyq job cancel ID",
         )
-    return Finding(check="parked", verdict="ok", found="every task is known")
+    return ok("every task is known")
 
 
 def _paused(facts: QueueFacts) -> Finding:
     if not (facts.paused or facts.tasks):
-        return Finding(check="paused", verdict="ok", found="nothing is paused")
+        return ok("nothing is paused")
     what = ["the queue"] if facts.paused else []
     what += [f"task {task!r}" for task in facts.tasks]
-    return Finding(
-        check="paused",
-        verdict="warning",
-        found=f"paused: {', '.join(what)}" + (f"; {facts.aside} jobs are set aside" if facts.aside else ""),
+    return warning(
+        f"paused: {', '.join(what)}" + (f"; {facts.aside} jobs are set aside" if facts.aside else ""),
         why="its jobs wait until somebody resumes it, or the pause ends",
         mend=f"anyq resume --queue {facts.queue}"
         + ("" if facts.paused or not facts.tasks else f" --task {facts.tasks[0]}"),
@@ -252,11 +219,9 @@ def _paused(facts: QueueFacts) -> Finding:
 
 def _dead(facts: QueueFacts) -> Finding:
     if not facts.dead and not facts.trimmed:
-        return Finding(check="dead-letters", verdict="ok", found="no dead letters")
-    return Finding(
-        check="dead-letters",
-        verdict="warning",
-        found=f"{facts.dead} dead letters" + (f", and {facts.trimmed} were trimmed" if facts.trimmed else ""),
+        return ok("no dead letters")
+    return warning(
+        f"{facts.dead} dead letters" + (f", and {facts.trimmed} were trimmed" if facts.trimmed else ""),
         why="these jobs were given up" + ("; the trimmed ones are gone for good" if facts.trimmed else ""),
         mend=f"anyq dlq errors --queue {facts.queue}; then anyq dlq replay, or anyq dlq delete",
     )
@@ -264,32 +229,34 @@ def _dead(facts: QueueFacts) -> Finding:
 
 def _locks(facts: QueueFacts) -> Finding:
     if facts.endless:
-        return Finding(
-            check="locks",
-            verdict="problem",
-            found=f"locks that never expire: {', '.join(facts.endless)}",
+        return problem(
+            f"locks that never expire: {', '.join(facts.endless)}",
             why="nobody else promotes delayed jobs, or starts schedules, on time",
             mend=f"redis-cli DEL {' '.join(repr(lock) for lock in facts.endless)}",
         )
-    return Finding(check="locks", verdict="ok", found="all locks expire")
+    return ok("all locks expire")
 
 
-Rule = Callable[[QueueFacts], Finding]
+#: The rule that must be content before the others can be asked.
+_FIRST: Final[Mapping[str, Rule[QueueFacts]]] = {"keys": _keys}
 
-#: All rules, in the order in which they are told; the first must be content before the others can be asked.
-RULES: Final[tuple[Rule, ...]] = (
-    _keys, _group, _workers, _held, _entries, _age, _delayed, _schedules, _parked, _paused, _dead, _locks,
-)  # fmt: skip
+#: All rules by their names, in the order in which they are told.
+RULES: Final[Mapping[str, Rule[QueueFacts]]] = {
+    **_FIRST,
+    "group": _group,
+    "workers": _workers,
+    "held": _held,
+    "entries": _entries,
+    "age": _age,
+    "delayed": _delayed,
+    "schedules": _schedules,
+    "parked": _parked,
+    "paused": _paused,
+    "dead-letters": _dead,
+    "locks": _locks,
+}
 
 
 def examine(facts: QueueFacts) -> list[Finding]:
     """Look at a queue by all rules; a finding for each, or one only if its keys are another program's."""
-    rules = RULES[:1] if facts.wrong else RULES
-    return [attrs.evolve(rule(facts), queue=facts.queue) for rule in rules]
-
-
-def _duration(seconds: float) -> str:
-    for unit, name in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{seconds:.0f} s"
+    return by_rules(facts, _FIRST if facts.wrong else RULES, queue=facts.queue)

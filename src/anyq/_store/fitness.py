@@ -12,7 +12,8 @@ from typing import Any, Final
 import attrs
 from redis.exceptions import RedisError
 
-from .._core.fitness import AT_START, Facts, Finding, examine, parse_info
+from .._core.findings import Finding
+from .._core.fitness import AT_START, Facts, examine, parse_info
 from .._core.keys import Keys
 from .._core.rights import TRIES, Role
 from .._redis.address import Address

@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from .._core import words
 from .._core.values import ARRAY, MAP
 
 
@@ -44,15 +45,7 @@ def moment(value: datetime | None) -> str:
 
 def lasting(seconds: float | None) -> str:
     """How long something has lasted, as people read it; nothing for ``None``."""
-    if seconds is None:
-        return ""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+    return "" if seconds is None else words.lasting(seconds)
 
 
 def on_terminal() -> bool:
