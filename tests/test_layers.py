@@ -29,6 +29,7 @@ LAYERS = [
         "events",
         "_numbers",
         "_mending",
+        "_making",
         "dead_letters",
         "jobs",
         "tasks",

@@ -7,7 +7,6 @@ back in this program, and nothing is lost with it.
 from __future__ import annotations
 
 import inspect
-import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast, overload
@@ -19,9 +18,11 @@ from ._core.groups import Gathering, Mould
 from ._core.job import NO_EXTRAS, Extras
 from ._core.keys import DEFAULT_PRIORITY
 from ._core.values import pack
+from ._making import new_id, too_large
+from ._services.clock import wall_ms
 from ._services.gatherer import Item
 from ._services.publisher import Leaving
-from .errors import NotOpen, PayloadRefused
+from .errors import NotOpen
 from .handles import JobHandle
 from .options import TaskOptions
 from .settings import Duration, at_least, name, seconds
@@ -79,16 +80,13 @@ class AggregateTask(Generic[T, R]):
         task: The task that runs the calls, as any other: it can be paused, and be enqueued with a list of one's own.
     """
 
-    def __init__(
-        self, task: Task[[list[T]], R], parameter: str, grouping: Grouping, new_id: Callable[[], str]
-    ) -> None:
+    def __init__(self, task: Task[[list[T]], R], parameter: str, grouping: Grouping) -> None:
         runnable = task.queue.runnables[task.name]
         self.name: str = task.name
         self.queue: Queue = task.queue
         self.task: Task[[list[T]], R] = task
         self.__doc__ = task.__doc__
         self._key = grouping.key
-        self._new_id = new_id
         self._keeps = runnable.policy.result_ttl is not None
         self._priority = runnable.policy.priority
         self._gathering = Gathering(
@@ -158,12 +156,12 @@ class AggregateTask(Generic[T, R]):
             return handles
 
     async def _add(self, items: Sequence[T], extras: Extras) -> list[JobHandle[R]]:
-        gathering, now = self._gathering, time.time_ns() // 1_000_000
+        gathering, now = self._gathering, wall_ms()
         depth = max(0, self.queue.limits.depth - 2)  # a map and a list are around it
         where = f"{self.name}: payload.{gathering.parameter}"
 
         def begin() -> tuple[str, Mould]:
-            job_id = self._new_id()
+            job_id = new_id()
             return job_id, gathering.mould(job_id, now, extras)
 
         _, mould = begin()
@@ -171,10 +169,7 @@ class AggregateTask(Generic[T, R]):
         for place, item in enumerate(items):
             data = pack(item, what=f"{where}[{place}]", depth=depth)
             if (size := gathering.alone(mould, data)) > gathering.limit:
-                raise PayloadRefused(
-                    f"{where}[{place}] would make a job of {size} bytes, and the limit is {gathering.limit}: pass a "
-                    "reference to the data, or raise Limits(payload=...) on the queue and its workers"
-                )
+                raise too_large(f"{where}[{place}] would make a job of", size, gathering.limit)
             key = "" if self._key is None else name("the key of an item", self._key(item))
             adding.append(Item(gathering, key, data, begin))
         waiting = adding
@@ -199,15 +194,13 @@ class AggregateDecorator(Protocol):
     def __call__(self, function: Callable[[list[T]], R], /) -> AggregateTask[T, R]: ...
 
 
-def decorator(
-    queue: Queue, grouping: Grouping, options: TaskOptions, new_id: Callable[[], str]
-) -> AggregateDecorator:
+def decorator(queue: Queue, grouping: Grouping, options: TaskOptions) -> AggregateDecorator:
     """Make the decorator that `Queue.aggregate` gives."""
 
     def register(function: Callable[..., Any]) -> AggregateTask[Any, Any]:
         parameter = _parameter(function)
         task: Any = queue.task(**options)(function)
-        return AggregateTask(task, parameter, grouping, new_id)
+        return AggregateTask(task, parameter, grouping)
 
     return cast("AggregateDecorator", register)
 

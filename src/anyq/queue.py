@@ -7,9 +7,6 @@ workers, so a web process that only enqueues never loads them.
 from __future__ import annotations
 
 import os
-import random
-import threading
-import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
@@ -18,24 +15,25 @@ import attrs
 from redis.credentials import CredentialProvider
 
 from ._core.codec import encode
-from ._core.ids import ID_LENGTH, IdMaker
 from ._core.job import Job
 from ._core.middleware import Middleware, checked
 from ._core.runnable import Policy, Runnable
 from ._core.schedules import Cron, Every
-from ._core.values import pack
+from ._making import id_maker, new_id, packed, packed_all, too_large
 from ._operating import Operating
+from ._services.clock import wall_ms
 from ._services.lifespans import Lifespan
 from ._services.lifespans import checked as checked_lifespans
 from ._services.publisher import Leaving
 from ._store.publish import MOST_CHILDREN, Addition, Answer, Holder, Obstacle
 from .aggregates import AggregateDecorator, Grouping, decorator
 from .dead_letters import DeadLetters
-from .errors import NotOpen, PayloadRefused
+from .errors import NotOpen
 from .handles import JobHandle
 from .options import TASK_OPTIONS, JobOptions, Options, ScheduleOptions, TaskOptions, known, policy_of
 from .schedules import ScheduleDecorator, Schedules
-from .settings import Backoff, Duration, Limits, Retention, at_least, name, optional_seconds
+from .settings import Backoff, Duration, Limits, Retention, at_least, optional_seconds
+from .settings import name as checked_name
 from .tasks import AsyncTask, PlainTask, Task
 
 P = ParamSpec("P")
@@ -44,25 +42,6 @@ M = TypeVar("M", bound=Middleware)
 L = TypeVar("L", bound=Lifespan)
 
 DEFAULT_URL = "redis://localhost:6379/0"
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000
-
-
-class _Ids(threading.local):
-    """Makes ids; a maker counts without a lock, so each thread has one."""
-
-    def __init__(self) -> None:
-        self.make = IdMaker(_now, random.SystemRandom().getrandbits)
-
-
-_ids = _Ids()
-
-
-def _new_id() -> str:
-    """Make an id, in whatever thread this is."""
-    return _ids.make()
 
 
 class TaskDecorator(Protocol):
@@ -204,7 +183,7 @@ class Queue(Operating):
         def register(function: Callable[..., Any]) -> Task[Any, Any]:
             if not callable(function):
                 raise TypeError(f"a task is a function, not {function!r}")
-            task_name = _name(
+            task_name = checked_name(
                 "the task's name", getattr(function, "__name__", None) if name is None else name
             )
             known = self.runnables.get(task_name)
@@ -291,7 +270,7 @@ class Queue(Operating):
             ...     print(messages[0]["to"], "has", len(messages), "new messages")
             >>> await digest.enqueue({"to": "ada@example.com", "text": "hello"})
         """
-        return decorator(self, Grouping.of(key, size, delay, maximum_delay), options, _new_id)
+        return decorator(self, Grouping.of(key, size, delay, maximum_delay), options)
 
     # -- schedules ------------------------------------------------------------------------------------------------
 
@@ -442,7 +421,7 @@ class Queue(Operating):
         Example:
             >>> await queue.job("welcome:ada").cancel()
         """
-        return JobHandle(self, _name("id", id), "", keeps=None)
+        return JobHandle(self, checked_name("id", id), "", keeps=None)
 
     def add(
         self, name: str, payloads: Sequence[Any], options: Options, *, keeps: bool | None
@@ -487,7 +466,7 @@ class Queue(Operating):
             options = attrs.evolve(options, extras=attrs.evolve(options.extras, deadline_ms=latest))
         if options.unique is not None or options.id is not None:
             return [await self._add_claiming(name, payloads[0], options, keeps=keeps)]
-        bodies = self._encoded(name, payloads, options)
+        bodies = packed_all(name, payloads, options, self.limits)
         handles: list[JobHandle[Any]] = []
         envelopes = self._envelopes(name, bodies, options, handles, keeps=keeps)
         if len(bodies) > 1 and options.plain and self.max_length is None:
@@ -505,22 +484,6 @@ class Queue(Operating):
                     raise _cannot_wait(answer)
         return handles
 
-    def _encoded(self, name: str, payloads: Sequence[Any], options: Options) -> list[bytes]:
-        """Encode payloads; all of them, before anything is sent: one that cannot travel holds up the others.
-
-        Raises:
-            PayloadRefused: MessagePack cannot carry one, or its job would be too large.
-        """
-        limit, depth, what = self.limits.payload, self.limits.depth, f"{name or 'the job'}: payload"
-        bodies = [pack(payload, what=what, depth=depth) for payload in payloads]
-        around = len(encode("-" * ID_LENGTH, b"", _now(), 0, options.override, options.extras))
-        for body in bodies:
-            # MessagePack writes the length of bytes in 1, 2 or 4 more.
-            size = around + len(body) + (0 if len(body) < 1 << 8 else 1 if len(body) < 1 << 16 else 3)
-            if size > limit:
-                raise _too_large(name, size, limit)
-        return bodies
-
     def _envelopes(
         self,
         name: str,
@@ -531,9 +494,9 @@ class Queue(Operating):
         keeps: bool | None,
     ) -> Iterator[bytes]:
         """Make jobs one after the other, and their handles."""
-        new_id, now, override, extras = _ids.make, _now(), options.override, options.extras
+        make_id, now, override, extras = id_maker(), wall_ms(), options.override, options.extras
         for body in bodies:
-            job_id = new_id()
+            job_id = make_id()
             handles.append(JobHandle(self, job_id, name, keeps=keeps))
             yield encode(job_id, body, now, 0, override, extras)
 
@@ -555,16 +518,15 @@ class Queue(Operating):
         self, name: str, payload: Any, options: Options, *, keeps: bool | None
     ) -> JobHandle[Any]:
         """Add one job that takes a chosen id or a unique key, unless that is taken."""
-        now = _now()
-        body = pack(payload, what=f"{name or 'the job'}: payload", depth=self.limits.depth)
-        claim = "" if options.id is None else _ids.make()
+        now, body = wall_ms(), packed(name, payload, self.limits)
+        claim = "" if options.id is None else new_id()
         extras = attrs.evolve(options.extras, claim=claim) if claim else options.extras
-        fresh = options.id or _ids.make()
+        fresh = options.id or new_id()
         job_id, replaces = fresh, "" if options.debounce else None
         while True:
             envelope = encode(job_id, body, now, 0, options.override, extras)
             if len(envelope) > self.limits.payload:
-                raise _too_large(name, len(envelope), self.limits.payload)
+                raise too_large(f"a job of {name!r} has", len(envelope), self.limits.payload)
             job = Addition(
                 name, envelope, job_id, options.delay_ms, options.due_ms, extras.priority, claim=claim,
                 unique=options.unique, window_ms=options.window_ms, replaces=replaces, tracked=options.tracked,
@@ -610,17 +572,6 @@ class Queue(Operating):
         return f"<Queue {self.name!r} at {self.url}, {len(self.runnables)} tasks>"
 
 
-def _name(what: str, value: object) -> str:
-    return name(what, value)
-
-
-def _too_large(name: str, size: int, limit: int) -> PayloadRefused:
-    return PayloadRefused(
-        f"a job of {name!r} has {size} bytes, and the limit is {limit}: pass a reference to the data, or raise "
-        "Limits(payload=...) on the queue and its workers"
-    )
-
-
 def _cannot_wait(obstacle: Obstacle) -> ValueError:
     if obstacle.crowded:
         return ValueError(
@@ -633,7 +584,7 @@ def _cannot_wait(obstacle: Obstacle) -> ValueError:
 
 
 def _task_name(value: object) -> str:
-    return "" if value == "" else name("the task's name", value)
+    return "" if value == "" else checked_name("the task's name", value)
 
 
 def _origin(function: Callable[..., Any]) -> tuple[Any, Any]:

@@ -17,11 +17,12 @@ import attrs
 from ._core.job import NO_EXTRAS
 from ._core.keys import DEFAULT_PRIORITY
 from ._core.schedules import Cron, Every, Missed, Spec, resumed, upcoming
-from ._core.values import pack, unpack
+from ._core.values import unpack
+from ._making import packed, too_large
 from ._services.patience import Patience
 from ._services.planning import write_down
 from ._store.schedules import Known, Scheduling
-from .errors import PayloadRefused, UnknownSchedule
+from .errors import UnknownSchedule
 from .handles import JobHandle
 from .options import Options, RunOptions, ScheduleOptions, schedule_of
 from .settings import at_least, from_milliseconds
@@ -368,7 +369,7 @@ class Schedules:
                     f"task {task!r} cannot be called so, {misfit}: give its arguments with payload={{...}}"
                 )
         limits = self._queue.limits
-        body = pack(arguments, what=f"{task}: payload", depth=limits.depth)
+        body = packed(task, arguments, limits)
         spec = schedule_of(called, task, when, body, options, declared=declared)
         if options.get("priority") is None and runnable is not None and runnable.policy.priority is not None:
             spec = attrs.evolve(spec, extras=attrs.evolve(spec.extras, priority=runnable.policy.priority))
@@ -376,10 +377,7 @@ class Schedules:
             self._queue.check_priority(spec.extras.priority)
         size = len(spec.envelope("0" * 26, 2**48, 2**48))
         if size > limits.payload:
-            raise PayloadRefused(
-                f"a job of {task!r} has {size} bytes, and the limit is {limits.payload}: pass a reference to the data, "
-                "or raise Limits(payload=...) on the queue and its workers"
-            )
+            raise too_large(f"a job of {task!r} has", size, limits.payload)
         return spec
 
     async def _known(self, name: str) -> Known | None:
