@@ -176,4 +176,5 @@ async def test_a_job_is_cancelled_when_redis_is_back(
         assert await handle.cancel() is Cancellation.CANCELLING
         proxy.heal()
         assert await handle.cancel(wait=True, timeout=10) is Cancellation.STOPPED
+        await worker.wait_idle()
         assert worker.statistics().cancelled == 1

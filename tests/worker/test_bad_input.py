@@ -292,17 +292,18 @@ async def test_a_result_that_cannot_travel_ends_the_job_and_it_is_not_run_again(
         notes.add("made")
         return value
 
-    async with queue, working(queue) as worker:
-        with pytest.raises(JobFailed, match=r"\(bad_result\): PayloadRefused") as caught:
-            await make.call(timeout=SECONDS)
-        assert message in caught.value.message
-        letter = await dead_letter(queue)
-        assert letter["reason"] == b"bad_result"
-        assert message.encode() in letter["message"]
-        await make.enqueue()
-        await worker.wait_idle()
-        assert worker.statistics().failed == 1, "a result that nobody wants need not travel"
-        assert worker.statistics().done == 1
+    async with queue:
+        async with working(queue) as worker:
+            with pytest.raises(JobFailed, match=r"\(bad_result\): PayloadRefused") as caught:
+                await make.call(timeout=SECONDS)
+            assert message in caught.value.message
+            letter = await dead_letter(queue)
+            assert letter["reason"] == b"bad_result"
+            assert message.encode() in letter["message"]
+            await make.enqueue()
+            await worker.wait_idle()
+            assert worker.statistics().failed == 1, "a result that nobody wants need not travel"
+            assert worker.statistics().done == 1
         events = [(event["e"], event.get("reason")) for event in await rows(queue, queue.keys.events)]
     assert notes.made == ["made", "made"]
     assert events[1][0] == b"failed"

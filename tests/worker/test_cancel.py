@@ -388,6 +388,7 @@ async def test_many_jobs_are_cancelled_at_once_on_several_workers(opened: Queue,
         assert len(done) == 30
         assert set(done) <= {Cancellation.STOPPED, Cancellation.CANCELLED}
         await one.wait_idle()
+        await two.wait_idle()
         assert one.statistics().cancelled + two.statistics().cancelled == done.count(Cancellation.STOPPED)
 
 
@@ -487,6 +488,7 @@ async def test_a_message_without_a_request_cuts_nothing(
         assert await other.cancel(wait=True) is Cancellation.STOPPED
         assert await handle.status() is JobStatus.RUNNING
         assert await handle.cancel(wait=True) is Cancellation.STOPPED
+        await worker.wait_idle()
         assert worker.statistics().cancelled == 2
 
 

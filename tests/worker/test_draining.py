@@ -43,6 +43,7 @@ async def test_it_waits_for_what_is_ready_and_running_and_not_for_what_is_delaye
             opened.set()
             with anyio.fail_after(SECONDS):
                 await empty.wait()
+            await worker.wait_idle()  # the queue was empty before the worker knew it
             assert worker.statistics().done == 5
 
 
@@ -108,6 +109,7 @@ async def test_of_what_is_paused_it_waits_for_nothing_but_what_runs(queue: Queue
         await queue.resume()
         await queue.resume("aside")
         assert (await queue.drain(timeout=SECONDS)).aside == 0
+        await worker.wait_idle()
         assert worker.statistics().done == 3
 
 
@@ -161,4 +163,5 @@ async def test_what_a_dead_worker_holds_is_waited_for_until_another_has_run_it(q
             await queue.drain(timeout=0.1)
         async with working(queue, lease=1) as worker:
             await queue.drain(timeout=SECONDS)
+            await worker.wait_idle()
             assert worker.statistics().done == 1
