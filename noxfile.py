@@ -107,9 +107,10 @@ def interop(session: nox.Session) -> None:
 
 @nox.session(python="3.13")
 def nightly(session: nox.Session) -> None:
-    """The whole suite on asyncio's other loops: uvloop, and eager tasks (from Python 3.12)."""
+    """The whole suite on asyncio's other loops: in its debug mode, uvloop, and eager tasks (from Python 3.12)."""
     session.install("-e", ".[test]", "uvloop")
-    session.run("pytest", *PARALLEL, "--loop", "asyncio+uvloop", "--loop", "asyncio+eager", *session.posargs)
+    loops = [word for loop in ("debug", "uvloop", "eager") for word in ("--loop", f"asyncio+{loop}")]
+    session.run("pytest", *PARALLEL, *loops, *session.posargs)
 
 
 def _servers(session: nox.Session) -> tuple[Path, list[str]]:

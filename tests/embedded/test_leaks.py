@@ -1,14 +1,17 @@
-"""The checks that nothing is left behind have teeth: each kind of leak fails the test that made it."""
+"""The checks around every test have teeth: what leaks fails the test that made it, and so does a loop's misuse."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from anyio import to_thread
 from tests.support.inner import outside_of_pytest
+from tests.support.loops import LOOPS
 
 ROOT = Path(__file__).parents[2]
 
@@ -101,3 +104,14 @@ def test_a_leak_fails_the_test_that_made_it(name: str, errors: dict[str, str]) -
 
 def test_a_test_that_cleans_up_passes(errors: dict[str, str]) -> None:
     assert errors.keys() == CAUGHT.keys()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", [pytest.param(LOOPS["asyncio"], id="asyncio")])
+async def test_a_loop_is_not_for_other_threads() -> None:
+    """Trio sees to that itself."""
+    loop = asyncio.get_running_loop()
+    with pytest.raises(RuntimeError, match="thread"):
+        await to_thread.run_sync(lambda: loop.call_soon(int))
+    with pytest.raises(RuntimeError, match="thread"):
+        await to_thread.run_sync(lambda: loop.call_later(1, int))
