@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import signal
 import statistics
-import time
 from typing import Any
 
 import anyio
 import pytest
 from tests.faults.conftest import Fleet, View, until, working
-from tests.support.limits import now
+from tests.support.limits import lasting_at_most, now, starved
 
 from anyq import Queue, Worker, current_job
 from anyq._core import prefetch
@@ -28,10 +27,12 @@ async def test_what_a_killed_worker_held_starts_elsewhere_within_six_seconds(
         await queue.enqueue_many("work", [{"number": number, "seconds": 60} for number in range(50)])
         await fleet.until(lambda: len(fleet.runs()) == 50)
         rival = await fleet.start(drain_timeout=0)
+        before = starved(rival.pid, view.server.pid)
         killed = fleet.signal(victim, signal.SIGKILL)
         await fleet.until(lambda: len(fleet.runs(rival)) == 50)
+        waited = starved(rival.pid, view.server.pid) - before
         runs = fleet.of("ran", rival)
-        assert max(run["at"] for run in runs) - killed < 6
+        assert max(run["at"] for run in runs) - killed - waited < 6
         assert {run["attempt"] for run in runs} == {2}, "a lost run counts"
         assert len(runs) == 50
         await fleet.leave()
@@ -136,9 +137,8 @@ async def test_a_job_that_blocks_the_loop_for_longer_is_taken_over(
         await queue.enqueue("block", {"number": 1, "seconds": 30}, attempts=2)
         await fleet.until(lambda: fleet.runs()[1])
         await fleet.start(concurrency=5, lease=1, max_block=0.5)
-        began = time.monotonic()
-        await fleet.until(lambda: fleet.runs()[1] == 2)
-        assert time.monotonic() - began < 4
+        with lasting_at_most(3):
+            await fleet.until(lambda: fleet.runs()[1] == 2)
         assert fleet.logged("event loop has not turned", stuck)
         await fleet.kill()
     assert view.stored == 1
