@@ -51,8 +51,10 @@ def anyq(*arguments: str, url: str, **options: Any) -> subprocess.CompletedProce
 
 
 def as_json(*arguments: str, url: str) -> Any:
-    ran = anyq(*arguments, "--json", url=url)
-    assert ran.returncode in {0, 3}, ran.stderr
+    """Run it without a process, whose start takes a second."""
+    given = {"ANYQ_URL": url, "ANYQ_QUEUE": "letters"}
+    ran = CliRunner().invoke(anyq_command, ["dlq", *arguments, "--json"], env=given)
+    assert ran.exit_code in {0, 3}, ran.output
     assert ran.stdout.isascii()
     return json.loads(ran.stdout)
 
