@@ -267,7 +267,7 @@ async def test_the_wait_for_a_thread_counts_for_nobody_behind_middleware_either(
     go, started = threading.Event(), threading.Event()
     queue.middleware(noting(notes, "queue"))
 
-    @queue.task(timeout=0.2, attempts=1)
+    @queue.task(timeout=0.5, attempts=1)
     def task() -> None:
         notes.add("ran")
 
@@ -282,7 +282,7 @@ async def test_the_wait_for_a_thread_counts_for_nobody_behind_middleware_either(
             await until(started.is_set)
             await task.enqueue()
             await until(lambda: notes.made.count("queue in") == 2)
-            with anyio.move_on_after(0.3):  # longer than a run may take
+            with anyio.move_on_after(0.6):  # longer than a run may take
                 await anyio.sleep_forever()
             go.set()
             await worker.wait_idle()

@@ -229,9 +229,9 @@ def test_the_error_of_a_dead_process_says_what_is_known() -> None:
 async def test_a_run_past_its_timeout_is_killed_with_all_that_it_started(
     queue: Queue, tmp_path: Path, function: Callable[..., Any]
 ) -> None:
-    task = in_process(queue, function, timeout=0.3)
+    task = in_process(queue, function, timeout=0.8)
     async with queue, working(queue, processes=1):
-        with pytest.raises(JobFailed, match=re.escape("longer than its timeout of 0.3 s")) as failed:
+        with pytest.raises(JobFailed, match=re.escape("longer than its timeout of 0.8 s")) as failed:
             await task.call(str(tmp_path / "pid"))
         assert failed.value.type == "TimedOut"
         await gone(await number_in(tmp_path / "pid"))
@@ -241,14 +241,14 @@ async def test_the_start_of_a_process_and_the_wait_for_one_do_not_count_as_the_r
     queue: Queue, tmp_path: Path
 ) -> None:
     note = in_process(queue, functions.note)
-    pid = in_process(queue, functions.pid, timeout=0.2)
+    pid = in_process(queue, functions.pid, timeout=0.8)
     go = tmp_path / "go"
     async with queue, working(queue, processes=1) as worker:
         await note.enqueue(str(tmp_path / "pid"), str(go))
         await number_in(tmp_path / "pid")
         handle = await pid.enqueue()
         await until(lambda: worker.statistics().running == 2)
-        with anyio.move_on_after(0.3):
+        with anyio.move_on_after(1):  # longer than a run may take
             await anyio.sleep_forever()
         go.touch()
         assert await handle.result()

@@ -153,11 +153,10 @@ async def test_no_more_threads_are_used_than_the_worker_allows(queue: Queue, not
 
 
 async def test_the_wait_for_a_thread_does_not_count_as_the_run(queue: Queue, notes: Notes[int]) -> None:
-    @queue.task(timeout=0.3, attempts=1)
+    @queue.task(timeout=1, attempts=1)
     def task(number: int) -> None:
-        threading.Event().wait(
-            0.2
-        )  # four runs take longer than one may, and the one thread takes them in turn
+        # Four runs take longer than one may, and the one thread takes them in turn.
+        threading.Event().wait(0.3)
         notes.add(number)
 
     async with queue:
