@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent
 PARALLEL = ["-n", "4"]
 
 #: The suites that must pass on every server of the matrix; the others see none, or choose their own.
-SERVER_SUITES = ["tests/redis", "tests/store", "tests/worker"]
+SERVER_SUITES = ["tests/redis", "tests/store", "tests/worker", "tests/faults", "tests/embedded"]
 
 
 @nox.session(python=PYTHONS)

@@ -92,7 +92,7 @@ async def test_concurrent_callers_lose_and_double_nothing(proxy: FaultProxy, que
 
 
 async def test_an_outage_that_is_longer_than_the_patience_is_an_error(proxy: FaultProxy) -> None:
-    impatient = Queue("work", f"{proxy.url}?socket_timeout=0.2", outage_timeout=0.05)
+    impatient = Queue("work", f"{proxy.url}?socket_timeout=1", outage_timeout=0.05)
     async with impatient:
         await impatient.enqueue("work")
         proxy.refuse()
