@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -53,7 +53,7 @@ async def loading(server: Server) -> None:
 async def demoted(server: Server) -> None:
     """It becomes a replica of nobody, and a primary again."""
     server.command("REPLICAOF", "127.0.0.1", "1")
-    await until(lambda: refused(server, "READONLY") > 0)
+    await until(lambda: refused(server, "READONLY") > 3)
     server.command("REPLICAOF", "NO", "ONE")
 
 
@@ -259,6 +259,83 @@ async def test_a_full_server_takes_ends_of_jobs_and_no_new_ones(start_server: Ca
             await until(lambda: view.consumers == {})
             assert worker.statistics().released == 1
     assert view.stored == 1
+
+
+async def test_a_full_server_is_emptied_by_workers_that_start_then(
+    start_server: Callable[..., Server],
+) -> None:
+    """Nobody need make room first: what fills it may be the backlog, after a restart that took all heartbeats along."""
+    server = start_server()
+    queue = Queue("work", server.url)
+    view = View(server, queue)
+    ran: list[int] = []
+
+    @queue.task
+    async def job(number: int) -> None:
+        ran.append(number)
+
+    async with queue:
+        await queue.enqueue_many("job", [{"number": number} for number in range(JOBS)])
+        await job.options(delay=0.01, priority=9).enqueue(JOBS)
+        with server.configured(maxmemory=1):
+            async with working(queue):
+                await until(lambda: len(ran) == JOBS + 1 and view.stored == view.delayed == 0)
+    assert sorted(ran) == list(range(JOBS + 1))
+    view.assert_nobody_is_left()
+
+
+async def test_a_worker_whose_heartbeat_ran_out_on_a_full_server_is_well_again(
+    start_server: Callable[..., Server],
+) -> None:
+    server = start_server()
+    queue = Queue("work", server.url)
+    view = View(server, queue)
+    ran: list[int] = []
+
+    @queue.task
+    async def job(number: int) -> None:
+        ran.append(number)
+
+    async with queue, working(queue, lease=1) as worker:
+        await queue.enqueue_many("job", [{"number": number} for number in range(JOBS)])
+        heartbeat = queue.keys.heartbeat(worker.name.encode())
+        with server.configured(maxmemory=1):
+            server.command("DEL", heartbeat)
+            await until(lambda: server.command("EXISTS", heartbeat))
+            await until(lambda: len(ran) == JOBS and view.stored == 0)
+            await until(lambda: worker.health().ok)
+
+
+@pytest.mark.parametrize("fault", [demoted, without_replicas, unable_to_save, busy])
+async def test_a_worker_starts_once_the_server_takes_writes(
+    start_server: Callable[..., Server],
+    transitions: Transitions,
+    fault: Callable[[Server], Coroutine[Any, Any, None]],
+) -> None:
+    server = start_server()
+    queue = Queue("work", server.url)
+    ran: list[int] = []
+
+    @queue.task
+    async def job(number: int) -> None:
+        ran.append(number)
+
+    async with queue, anyio.create_task_group() as nursery:
+        await job.enqueue(1)
+        nursery.start_soon(fault, server)
+        await until(lambda: _refuses_writes(server))
+        async with working(queue) as worker:
+            await worker.wait_idle()
+    assert ran == [1]
+    assert transitions.lost == transitions.back == 1
+
+
+def _refuses_writes(server: Server) -> bool:
+    try:
+        server.command("SET", "other", "x")
+    except RedisError:
+        return True
+    return False
 
 
 async def test_a_job_that_somebody_deleted_is_given_up(

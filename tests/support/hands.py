@@ -17,7 +17,7 @@ from anyq._core.job import NO_EXTRAS, Extras
 from anyq._core.keys import DEFAULT_PRIORITY, GROUP, Keys
 from anyq._core.lanes import Lanes
 from anyq._redis.client import Client
-from anyq._store import pauses
+from anyq._store import pauses, scripts
 from anyq._store.consume import Consuming
 from anyq._store.control import Controlling
 from anyq._store.leases import Leasing
@@ -117,7 +117,7 @@ class Hands:
 
     async def beat(self, milliseconds: int = 60_000) -> None:
         """Live for so long."""
-        await self.client.call("SET", self.keys.heartbeat(self.name), 1, "PX", milliseconds)
+        await self.client.run(scripts.BEAT, (self.keys.heartbeat(self.name),), (milliseconds, 1))
 
     async def fall_silent(self) -> None:
         """As after the heartbeat ran out."""

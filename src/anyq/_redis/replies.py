@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, TypeGuard
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from .compat import error_class, parse_error
 
@@ -23,8 +23,13 @@ def reply_error(text: str) -> RedisError:
 
 
 def error_code(error: BaseException) -> str:
-    """The first word of an error reply, such as ``"NOGROUP"``; ``""`` for anything that was no reply."""
+    """The first word of an error reply, such as ``"NOGROUP"``; ``""`` for anything that was no reply.
+
+    Of one that redis-py's own client raised too: that keeps the words which it has a class for beside the text.
+    """
     code = getattr(error, "anyq_code", "")
+    if not code and isinstance(error, ResponseError):
+        code = error.status_code or str(error).partition(" ")[0]
     return code if isinstance(code, str) else ""
 
 

@@ -21,11 +21,15 @@ from redis.client import Pipeline
 from redis.retry import Retry
 
 from .._redis.address import Address
+from .._store import scripts
 
 logger = logging.getLogger("anyq.heartbeat")
 
 #: Beats within one lease.
 _BEATS = 4
+
+#: Sent whole with each beat, so that a server that forgot it is no trouble.
+_BEAT = scripts.BEAT.body.decode()
 
 #: Seconds between two tries when a beat failed.
 _RETRY = 0.2
@@ -114,8 +118,6 @@ class Heartbeat:
     def beat(self) -> None:
         """Beat once; blocks.
 
-        PEXPIRE comes first because a full server allows it, and refuses SET: then the old record lives on.
-
         Raises:
             redis.exceptions.RedisError, OSError: The server did not take it.
         """
@@ -142,15 +144,11 @@ class Heartbeat:
         make = cast("Callable[..., Pipeline]", self._client.pipeline)  # pyright: ignore[reportUnknownMemberType]
         pipeline = make(transaction=False)
         for key in self._keys:
-            pipeline.pexpire(key, self._lease_ms)
-            pipeline.set(key, self.record, px=self._lease_ms)
-        replies = pipeline.execute(raise_on_error=False)
+            pipeline.eval(_BEAT, 1, key, self._lease_ms, self.record)
         missing = False
-        for found, written in zip(replies[::2], replies[1::2], strict=True):
+        for found in pipeline.execute(raise_on_error=False):
             if isinstance(found, Exception):
                 raise found
-            if isinstance(written, Exception) and not found:
-                raise written
             missing = missing or not found
         if missing or began - self._last > 0.8 * self._lease:
             self._steady_since = time.monotonic()

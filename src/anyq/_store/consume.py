@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
-from redis.exceptions import ResponseError
-
 from .._core.keys import GROUP, Keys
 from .._core.lanes import Lanes
 from .._redis.client import Client
-from .._redis.replies import error_code
 from . import scripts
 
 #: Seconds past its BLOCK that a read may take before its connection counts as frozen.
@@ -42,22 +39,18 @@ class Consuming:
 
         And that the consumer is in it, before it reads anything: whoever pauses the queue waits for all who are.
         """
-        for lane in self._lanes.read:
-            await self._ensure_group(lane)
-        await self._client.call(b"XGROUP", b"CREATECONSUMER", self._keys.stream, GROUP, self._consumer)
+        stream = self._keys.stream
+        await self._join(
+            [stream, *(lane for lane in self._lanes.read if lane != stream)], consumer=self._consumer
+        )
 
     async def widen(self, priorities: Sequence[int]) -> None:
         """Read the lanes of these priorities too."""
-        for priority in priorities:
-            await self._ensure_group(self._keys.lane(priority))
+        await self._join([self._keys.lane(priority) for priority in priorities])
         self._lanes.widen(priorities)
 
-    async def _ensure_group(self, lane: bytes) -> None:
-        try:
-            await self._client.call(b"XGROUP", b"CREATE", lane, GROUP, b"0", b"MKSTREAM")
-        except ResponseError as error:
-            if error_code(error) != "BUSYGROUP":
-                raise
+    async def _join(self, lanes: Sequence[bytes], consumer: bytes = b"") -> None:
+        await self._client.run(scripts.JOIN, lanes, (GROUP, consumer))
 
     async def take(self, count: int) -> Sequence[Delivery]:
         """Take up to ``count`` new entries in all, in the order of priorities, without waiting."""
