@@ -6,6 +6,7 @@ not for ever.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -19,7 +20,7 @@ from ._core.values import unpack
 from ._services.patience import Patience
 from ._store import notes, results
 from ._store.cancels import REASON
-from .errors import JobCancelled, JobFailed, ResultsDisabled
+from .errors import JobCancelled, JobFailed, RedisUnavailable, ResultsDisabled
 from .settings import Duration, moment, optional_seconds, seconds
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ R_co = TypeVar("R_co", covariant=True)
 
 #: Seconds after which a waiter looks by itself, in case that a message was lost.
 _LOOK_AGAIN = 5.0
+
+#: The same while no message can come.
+_LOOK_AGAIN_UNHEARD = 0.1
 
 
 class JobHandle(Generic[R_co]):
@@ -135,9 +139,11 @@ class JobHandle(Generic[R_co]):
         with session.subscriber.subscribe(
             keys.finished(self.id), arrival.set, on_gap=arrival.gap
         ) as subscription:
-            await patience(subscription.ready)
+            with suppress(RedisUnavailable):  # unheard, it looks by itself, and more often
+                await subscription.ready()
             while True:
                 arrival.event = anyio.Event()
+                longest = _LOOK_AGAIN if subscription.confirmed else _LOOK_AGAIN_UNHEARD
                 # Asked before the result is: a job leaves both in the same step.
                 ended = await self._ended(session, patience, arrival)
                 result, failure = await patience(results.fetch, session.client, keys, self.id)
@@ -147,7 +153,7 @@ class JobHandle(Generic[R_co]):
                     return cast("R_co", unpack(result, depth=10_000))
                 if ended:
                     raise ResultsDisabled(self.id, ended=True)
-                with anyio.move_on_after(_LOOK_AGAIN):
+                with anyio.move_on_after(longest):
                     await arrival.event.wait()
 
     async def _ended(self, session: Session, patience: Patience, arrival: _Arrival) -> bool:

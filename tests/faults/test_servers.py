@@ -306,7 +306,7 @@ async def test_a_worker_whose_heartbeat_ran_out_on_a_full_server_is_well_again(
             await until(lambda: worker.health().ok)
 
 
-@pytest.mark.parametrize("fault", [demoted, without_replicas, unable_to_save, busy])
+@pytest.mark.parametrize("fault", [demoted, without_replicas, unable_to_save])
 async def test_a_worker_starts_once_the_server_takes_writes(
     start_server: Callable[..., Server],
     transitions: Transitions,
@@ -320,12 +320,17 @@ async def test_a_worker_starts_once_the_server_takes_writes(
     async def job(number: int) -> None:
         ran.append(number)
 
+    async def start() -> None:
+        async with working(queue) as worker:
+            await worker.wait_idle()
+
     async with queue, anyio.create_task_group() as nursery:
         await job.enqueue(1)
         nursery.start_soon(fault, server)
         await until(lambda: _refuses_writes(server))
-        async with working(queue) as worker:
-            await worker.wait_idle()
+        nursery.start_soon(start)
+        await until(lambda: transitions.lost)
+        await until(lambda: not _refuses_writes(server))
     assert ran == [1]
     assert transitions.lost == transitions.back == 1
 

@@ -12,6 +12,7 @@ from tests.support.servers import SECONDS, Server
 
 from anyq._redis.address import Address
 from anyq._redis.client import Client
+from anyq._redis.compat import parse_error
 from anyq._redis.replies import error_code, reply_error
 from anyq._redis.scripts import Script
 from anyq._redis.settings import TransportSettings
@@ -45,6 +46,13 @@ def test_an_error_reply_is_a_response_error_whatever_redis_py_calls_it() -> None
     assert error_code(loading) == "LOADING"
     assert error_code(reply_error("UNBLOCKED force unblock from blocking operation")) == "UNBLOCKED"
     assert error_code(ValueError("no reply at all")) == ""
+
+
+@pytest.mark.parametrize(
+    "text", ["BUSY a script runs", "READONLY replica", "OOM no", "MISCONF disk", "NOREPLICAS none", "ERR x"]
+)
+def test_the_first_word_is_known_of_what_redis_py_s_own_client_raises(text: str) -> None:
+    assert error_code(parse_error(text)) == text.split(maxsplit=1)[0]
 
 
 async def test_an_argument_that_cannot_be_packed_is_refused_before_anything_is_sent(client: Client) -> None:

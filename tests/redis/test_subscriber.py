@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import anyio
 import pytest
+from redis.exceptions import RedisError
 from tests.redis.conftest import IMPATIENT
 from tests.support.proxy import FaultProxy, Which, fault_proxy
 from tests.support.servers import SECONDS, Server
@@ -248,6 +251,55 @@ async def test_a_channel_that_an_acl_hides_is_refused_and_the_others_are_heard(
         server.command("PUBLISH", "open:news", "x")
         await heard.until(1)
         assert subscriber.generation == 1
+
+
+async def test_a_channel_that_was_refused_for_the_moment_is_asked_for_again(
+    start_server: Callable[..., Server], protocol: str
+) -> None:
+    server = start_server()
+    gap = anyio.Event()
+    heard = Heard()
+    async with Subscriber(
+        server.url + protocol, settings=TransportSettings(ping_interval=0.05)
+    ) as subscriber:
+        await subscriber.subscribe("before", heard).ready()
+        with busy(server):
+            late = subscriber.subscribe("late", heard, on_gap=gap.set)
+            with pytest.raises(RedisUnavailable, match="does not let us listen to b'late' now: BUSY"):
+                await late.ready()
+        with anyio.fail_after(SECONDS):
+            await gap.wait()
+        assert late.confirmed
+        server.command("PUBLISH", "late", "x")
+        await heard.until(1)
+        assert subscriber.generation == 1
+
+
+@contextmanager
+def busy(server: Server) -> Generator[None]:
+    """Somebody's script runs inside the block."""
+
+    def spin() -> None:
+        with suppress(RedisError), server.client() as client:
+            client.eval("while true do end", 0)
+
+    name = "busy_reply_threshold" if server.version >= ("redis", 7, 0) else "lua_time_limit"
+    with server.configured(**{name: 20}):
+        thread = threading.Thread(target=spin)
+        thread.start()
+        while not _is_busy(server):
+            pass
+        yield
+        server.command("SCRIPT", "KILL")
+        thread.join()
+
+
+def _is_busy(server: Server) -> bool:
+    try:
+        server.command("PING")
+    except RedisError as error:
+        return "BUSY" in str(error)
+    return False
 
 
 async def test_nobody_there_is_said_to_who_waits_for_ready(proxy: FaultProxy) -> None:

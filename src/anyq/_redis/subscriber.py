@@ -33,6 +33,9 @@ OnChange = Callable[["Subscriber", RedisUnavailable | ConfigurationError | None]
 _PING = b""
 """In the line of what was asked: no channel, a sign of life."""
 
+_LASTING = frozenset({"NOPERM", "NOAUTH", "ERR"})
+"""First words of refusals that waiting does not mend."""
+
 
 class _Channel:
     """A channel that somebody listens to."""
@@ -44,7 +47,7 @@ class _Channel:
         self.subscriptions: list[Subscription] = []
         self.confirmed: bool = False
         self.interrupted: bool = False
-        self.refused: ConfigurationError | None = None
+        self.refused: ConfigurationError | ConnectionLost | None = None
         self.changed: anyio.Event = anyio.Event()
 
     def change(self) -> None:
@@ -76,7 +79,7 @@ class Subscription:
 
         Raises:
             ConfigurationError: The server refuses us or this channel.
-            RedisUnavailable: Not confirmed in time; the last reason is chained.
+            RedisUnavailable: Not confirmed in time, or refused for the moment; the last reason is chained.
         """
         await self._subscriber.wait_until_confirmed(self._channel, timeout)
 
@@ -203,6 +206,8 @@ class Subscriber:
                 refused = channel.refused or self._last_error
                 if isinstance(refused, ConfigurationError):
                     raise ConfigurationError(str(refused)) from refused
+                if channel.refused is not None:
+                    raise ConnectionLost(str(refused), sent=False) from refused
                 await channel.changed.wait()
             return
         why = f": {self._last_error}" if self._last_error is not None else ""
@@ -264,7 +269,7 @@ class Subscriber:
                 self._on_change(self, error)
 
     async def _keep_asking(self, connection: Connection) -> None:
-        """Ask for a sign of life; a link that gives none is closed."""
+        """Ask for a sign of life, and again for what was refused for the moment; a silent link is closed."""
         while connection.closed is None:  # it may close in the very turn in which this begins or wakes
             self._heard = anyio.Event()
             self._asked.append(_PING)
@@ -276,6 +281,9 @@ class Subscriber:
                     ReplyTimeout(f"{self.address.where} gave no sign of life; the connection was closed")
                 )
             await anyio.sleep(self.settings.ping_interval)
+            for channel in self._channels.values():
+                if isinstance(channel.refused, ConnectionLost) and not self._pending[channel.name]:
+                    self._ask_for(channel.name)
 
     def _ask_for(self, channel: bytes) -> None:
         connection = self._connection
@@ -317,10 +325,10 @@ class Subscriber:
         if channel is None or again:
             return  # left meanwhile; or left and asked for again, and that confirmation is still to come
         if refusal is not None:
-            channel.refused = ConfigurationError(
-                f"{self.address.where} does not let us listen to {asked!r}: {error_code(refusal)} {refusal}"
-            )
+            channel.refused = self._refused(asked, refusal)
+            channel.interrupted = True  # whoever listens missed what was said until it is confirmed
         else:
+            channel.refused = None
             channel.confirmed = True
             if channel.interrupted:
                 channel.interrupted = False
@@ -332,6 +340,15 @@ class Subscriber:
             self._gap = False
             if self._on_gap is not None:
                 self._on_gap()
+
+    def _refused(self, channel: bytes, refusal: RedisError) -> ConfigurationError | ConnectionLost:
+        """Tell a right that is missing from a server that is busy, or full (which Redis 8.6 refuses to let listen)."""
+        code, where = error_code(refusal), self.address.where
+        if code in _LASTING:
+            return ConfigurationError(f"{where} does not let us listen to {channel!r}: {code} {refusal}")
+        return ConnectionLost(
+            f"{where} does not let us listen to {channel!r} now: {code} {refusal}", sent=False
+        )
 
     def _out_of_step(self) -> None:
         assert self._connection is not None

@@ -8,6 +8,7 @@ again.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from .._core.keys import Keys
 from .._core.status import Cancellation, JobStatus
 from .._redis.subscriber import Subscriber
 from .._store.control import Batch, Controlling, Delayed, Ended, Found, Lying
+from ..errors import RedisUnavailable
 from .patience import Patience
 from .publisher import Publisher
 
@@ -155,7 +157,8 @@ class Controller:
             ended.set()
 
         with self._subscriber.subscribe(self._keys.finished(job_id), wake, on_gap=wake) as subscription:
-            await self._patience(subscription.ready)
+            with suppress(RedisUnavailable):  # its looks do not need it
+                await subscription.ready()
             pause = _FIRST_LOOK
             while True:
                 ended = anyio.Event()
