@@ -65,6 +65,11 @@ class Place:
         self.name: str = name("the queue's name", called)
         self.max_length: int | None = max_length
         self.retention: Retention = retention
+        if credential_provider is not None and not isinstance(credential_provider, CredentialProvider):
+            raise TypeError(
+                "credential_provider must be one of redis-py's (a redis.credentials.CredentialProvider), not a "
+                f"{type(credential_provider).__name__}"
+            )
         self._credentials = credential_provider
         self._outage_timeout = outage_timeout
         self._place(url, name("prefix", prefix))

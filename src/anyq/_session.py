@@ -22,6 +22,7 @@ from ._core.keys import Keys
 from ._redis import locating
 from ._redis.address import Address
 from ._redis.client import Client
+from ._redis.settings import TransportSettings
 from ._redis.subscriber import Subscriber
 from ._redis.tasks import BlockTasks
 from ._services.clock import ServerClock
@@ -42,6 +43,9 @@ logger = logging.getLogger("anyq.queue")
 
 #: Seconds for which the server's clock is not asked for again.
 _CLOCK_TRUSTED = 30.0
+
+#: Seconds that a healthy server, far away, may take until a connection to it stands.
+_ONE_CONNECT = 1.0
 
 
 class Guest(Protocol):
@@ -151,8 +155,13 @@ async def open_session(
     """
     address = await locating.ask(locate)
     moving = locate if relocates else None
+    # Who wants to hear of an outage soon does not wait longer than that for a connection; one connect is always tried.
+    settings = TransportSettings()
+    if outage_timeout is not None:
+        soon = max(_ONE_CONNECT, min(outage_timeout, settings.connection_patience))
+        settings = attrs.evolve(settings, connection_patience=soon)
     async with (
-        Client(address, locate=moving) as client,
+        Client(address, settings=settings, locate=moving) as client,
         Subscriber(address, locate=moving) as subscriber,
         BlockTasks() as tasks,
     ):

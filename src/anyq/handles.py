@@ -6,7 +6,8 @@ not for ever.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -34,6 +35,15 @@ _LOOK_AGAIN = 5.0
 
 #: The same while no message can come.
 _LOOK_AGAIN_UNHEARD = 0.1
+
+
+@contextmanager
+def within(limit: float | None, what: str) -> Generator[None]:
+    """`anyio.fail_after`, whose `TimeoutError` says what did not happen."""
+    with anyio.move_on_after(limit) as scope:
+        yield
+    if limit is not None and scope.cancelled_caught and anyio.current_time() >= scope.deadline:
+        raise TimeoutError(f"{what} within {limit:g} s")
 
 
 class JobHandle(Generic[R_co]):
@@ -91,7 +101,7 @@ class JobHandle(Generic[R_co]):
         """
         if self._keeps is False:
             raise ResultsDisabled(self.id)
-        with anyio.fail_after(optional_seconds("timeout", timeout, zero=True)):
+        with within(optional_seconds("timeout", timeout, zero=True), f"job {self.id!r} did not end"):
             return await self._queue.with_session(self._wait)
 
     async def progress(self) -> Progress | None:
@@ -242,7 +252,7 @@ class JobHandle(Generic[R_co]):
         if not wait:
             done, _ = await self._queue.with_session(lambda session: session.controller.cancel(self.id))
             return done
-        with anyio.fail_after(limit):
+        with within(limit, f"job {self.id!r} did not stop"):
             return await self._queue.with_session(lambda session: session.controller.cancel_and_wait(self.id))
 
     async def reschedule(self, *, delay: Duration | None = None, at: datetime | None = None) -> bool:

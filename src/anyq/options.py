@@ -19,7 +19,7 @@ from ._core.keys import DEFAULT_PRIORITY
 from ._core.middleware import Middleware
 from ._core.runnable import Policy
 from ._core.schedules import ONCE, Cron, Every, Missed, Spec, milliseconds
-from .settings import Backoff, Duration, at_least, moment, name, optional_seconds, seconds
+from .settings import Backoff, Duration, at_least, flag, moment, name, optional_seconds, seconds
 
 
 class Identified(Protocol):
@@ -179,11 +179,15 @@ class Options:
             raise ValueError("a Backoff.of function cannot travel with a job: set it on the task")
         after = _parents(given.get("after"))
         _refuse_contradictions(given, after)
-        job_id, unique, debounce = given.get("id"), given.get("unique"), bool(given.get("debounce"))
+        job_id, unique, debounce = (
+            given.get("id"),
+            given.get("unique"),
+            flag("debounce", given.get("debounce")),
+        )
         window = optional_seconds("window", given.get("window"))
         wait_ms, due_ms = _start(window if debounce else given.get("delay"), given.get("at"))
         deadline_ms, expires = _end(given.get("deadline"), wait_ms, due_ms)
-        tracked = bool(given.get("tracked")) or bool(after)
+        tracked = flag("tracked", given.get("tracked")) or bool(after)
         extras = Extras(
             deadline_ms=deadline_ms,
             timeout=policy.timeout,
@@ -206,7 +210,7 @@ class Options:
             due_ms=due_ms,
             expires=expires,
             priority=policy.priority,
-            wait=bool(given.get("wait", True)),
+            wait=flag("wait", given.get("wait"), default=True),
             result_ttl=policy.result_ttl,
             override=Override(policy.attempts, policy.backoff) if overrides else NO_OVERRIDE,
             extras=NO_EXTRAS if extras == NO_EXTRAS else extras,

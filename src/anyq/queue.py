@@ -6,6 +6,7 @@ workers, so a web process that only enqueues never loads them.
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -38,6 +39,7 @@ from .tasks import AsyncTask, PlainTask, Task
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 M = TypeVar("M", bound=Middleware)
 L = TypeVar("L", bound=Lifespan)
 
@@ -133,12 +135,12 @@ class Queue(Operating):
             credential_provider=credential_provider,
             outage_timeout=optional_seconds("outage_timeout", outage_timeout, zero=True),
             max_length=None if max_length is None else at_least("max_length", max_length, 1),
-            retention=retention or Retention(),
+            retention=_setting("retention", retention, Retention),
         )
         self.policy: Policy = policy_of(
             {"attempts": attempts, "backoff": backoff, "timeout": timeout, "result_ttl": result_ttl}
         )
-        self.limits: Limits = limits or Limits()
+        self.limits: Limits = _setting("limits", limits, Limits)
         self.runnables: dict[str, Runnable] = {}
         self.fallback_runnable: Runnable | None = None
         self.around: list[Middleware] = []
@@ -168,7 +170,8 @@ class Queue(Operating):
 
         Raises:
             ValueError: Another function has this name already, or a setting is wrong.
-            TypeError: The function has ``*args``: a payload gives parameters by name.
+            TypeError: The function has ``*args``: a payload gives parameters by name. Or it is a method, which nobody
+                could call without its object, or has no name of its own and was given none.
 
         Example:
             >>> @queue.task(attempts=5, timeout=30)
@@ -181,16 +184,12 @@ class Queue(Operating):
             at_least("threads", threads, 1)
 
         def register(function: Callable[..., Any]) -> Task[Any, Any]:
-            if not callable(function):
-                raise TypeError(f"a task is a function, not {function!r}")
-            task_name = checked_name(
-                "the task's name", getattr(function, "__name__", None) if name is None else name
-            )
+            task_name = _task_name_of(function, name)
             known = self.runnables.get(task_name)
             if known is not None and _origin(known.function) != _origin(function):
                 raise ValueError(
                     f"queue {self.name!r} has a task {task_name!r} already: {known.function!r}; "
-                    "give one of them another name"
+                    "give one of them another name, as in @queue.task(name='...')"
                 )
             runnable = self.runnables[task_name] = Runnable.of(
                 task_name, function, policy, middleware=middleware, threads=threads,
@@ -208,6 +207,9 @@ class Queue(Operating):
         The function gets the `Job`; its ``payload`` is what the producer sent. Without a fallback such jobs are parked:
         offered again with growing delay, and dead-lettered after the worker's ``unknown_task_grace``.
 
+        Raises:
+            ValueError: The queue has another fallback already.
+
         Example:
             >>> @queue.fallback
             ... async def anything(job: Job) -> None:
@@ -215,6 +217,9 @@ class Queue(Operating):
         """
         if not callable(function):
             raise TypeError(f"a fallback is a function of a Job, not {function!r}")
+        known = self.fallback_runnable
+        if known is not None and _origin(known.function) != _origin(function):
+            raise ValueError(f"queue {self.name!r} has a fallback already: {known.function!r}")
         self.fallback_runnable = Runnable.of("", function, self.policy, takes_job=True)
         return function
 
@@ -572,6 +577,43 @@ class Queue(Operating):
         return f"<Queue {self.name!r} at {self.url}, {len(self.runnables)} tasks>"
 
 
+def _task_name_of(function: Any, given: str | None) -> str:
+    """Look whether something can be a task, and under which name.
+
+    Raises:
+        TypeError: It cannot.
+        ValueError: A name was given that is none.
+    """
+    if isinstance(function, Task):
+        raise TypeError(
+            f"{cast('object', function)!r} is a task already; to have its function in this queue too, pass that: "
+            "queue.task(task.function)"
+        )
+    if not callable(function):
+        hint = f"; its name is given as @queue.task(name={function!r})" if isinstance(function, str) else ""
+        raise TypeError(f"a task is a function, not {cast('object', function)!r}{hint}")
+    own = getattr(cast("Any", function), "__name__", None)
+    if _lacks_its_object(function):
+        raise TypeError(
+            f"task {own!r} is a method, and a worker has no object to call it on: make it a plain function, or make a "
+            "task of one object's method, queue.task(service.method)"
+        )
+    if given is None and (own is None or own == "<lambda>"):
+        raise TypeError(
+            f"{function!r} has no name of its own: give the task one, queue.task(..., name='...')"
+        )
+    return checked_name("the task's name", own if given is None else given)
+
+
+def _lacks_its_object(function: Callable[..., Any]) -> bool:
+    """Tell whether a function was written in a class body and waits for its object."""
+    if not inspect.isfunction(function):
+        return False
+    within = function.__qualname__.rpartition(".")[0]
+    first = next(iter(inspect.signature(function).parameters), "")
+    return bool(within) and not within.endswith("<locals>") and first in {"self", "cls"}
+
+
 def _cannot_wait(obstacle: Obstacle) -> ValueError:
     if obstacle.crowded:
         return ValueError(
@@ -584,7 +626,18 @@ def _cannot_wait(obstacle: Obstacle) -> ValueError:
 
 
 def _task_name(value: object) -> str:
+    if isinstance(value, Task):
+        raise TypeError(f"queue.enqueue takes a task's name; {value!r} has an enqueue of its own")
     return "" if value == "" else checked_name("the task's name", value)
+
+
+def _setting(what: str, value: T | None, kind: type[T]) -> T:
+    """Give settings that belong together, or the defaults, or refuse what is none."""
+    if value is None:
+        return kind()
+    if not isinstance(cast("object", value), kind):
+        raise TypeError(f"{what} must be a {kind.__name__}, not {value!r}")
+    return value
 
 
 def _origin(function: Callable[..., Any]) -> tuple[Any, Any]:

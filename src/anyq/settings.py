@@ -76,6 +76,15 @@ def at_least(setting: str, value: object, minimum: int, maximum: int | None = No
     return value
 
 
+def flag(setting: str, value: object, *, default: bool = False) -> bool:
+    """Give a yes or no, or refuse it by the setting's name: ``"no"`` would count as a yes. ``None`` is the default."""
+    if value is None:
+        return default
+    if not isinstance(value, bool):
+        raise TypeError(f"{setting} must be True or False, not {value!r}")
+    return value
+
+
 def name(setting: str, value: object) -> str:
     """Give a name that is safe in keys, logs and terminals, or refuse it by the setting's name.
 
@@ -159,7 +168,7 @@ class Backoff:
             delay=seconds("delay", delay),
             maximum=seconds("maximum", maximum),
             multiplier=float(multiplier),
-            jitter=bool(jitter),
+            jitter=flag("jitter", jitter),
         )
 
     @staticmethod

@@ -9,15 +9,15 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
 import anyio
 import attrs
 
 from ._core.depends import without
 from ._core.runnable import Runnable
-from .handles import JobHandle
-from .options import NO_OPTIONS, JobOptions, Options
+from .handles import JobHandle, within
+from .options import JobOptions, Options
 from .settings import LONGEST, Duration, optional_seconds
 
 if TYPE_CHECKING:
@@ -37,9 +37,11 @@ class Call(Generic[R_co]):
 
     Attributes:
         arguments: The arguments by name.
+        task: The name of the task that they are for.
     """
 
     arguments: Mapping[str, Any] = attrs.field(repr=False)
+    task: str = ""
 
 
 class Task(Generic[P, R]):
@@ -53,12 +55,13 @@ class Task(Generic[P, R]):
         function: The function.
     """
 
-    def __init__(self, queue: Queue, runnable: Runnable, options: Options = NO_OPTIONS) -> None:
+    def __init__(self, queue: Queue, runnable: Runnable, asked: JobOptions | None = None) -> None:
         self.name: str = runnable.name
         self.queue: Queue = queue
         self.function: Callable[..., Any] = runnable.function
         self._runnable = runnable
-        self._options = options.defaulting(runnable.policy)
+        self._asked: JobOptions = asked or {}
+        self._options = Options.of(self._asked).defaulting(runnable.policy)
         self._signature = without(inspect.signature(runnable.function))
         # A call that fills all parameters by position needs no binding.
         self._names = tuple(self._signature.parameters) if runnable.exact is not None else ()
@@ -74,10 +77,11 @@ class Task(Generic[P, R]):
         return self.function(*args, **kwargs)
 
     def options(self, **options: Unpack[JobOptions]) -> Self:
-        """Give this task with other settings for the calls made through it.
+        """Give this task with other settings for the calls made through it; the task itself stays as it is.
 
         Args:
-            **options: What the jobs ask for: see `JobOptions`.
+            **options: What the jobs ask for: see `JobOptions`. What is left out stays as this task has it, ``None``
+                takes it back: ``task.options(priority=9).options(delay=60)`` asks for both.
 
         Raises:
             ValueError, TypeError: A setting is wrong; the message names it, its value and what is allowed.
@@ -85,7 +89,7 @@ class Task(Generic[P, R]):
         Example:
             >>> handle = await welcome.options(delay=60, id="welcome:ada").enqueue("ada@example.com")
         """
-        return type(self)(self.queue, self._runnable, Options.of(options))
+        return type(self)(self.queue, self._runnable, {**self._asked, **options})
 
     def bind(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
         """Check arguments against the signature and keep them, for `enqueue_many`.
@@ -93,7 +97,7 @@ class Task(Generic[P, R]):
         Raises:
             TypeError: They do not fit.
         """
-        return Call(self._bind(args, kwargs))
+        return Call(self._bind(args, kwargs), self.name)
 
     async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Enqueue a call of the function with these arguments.
@@ -133,6 +137,7 @@ class Task(Generic[P, R]):
 
         Raises:
             ValueError: The options name an ``id``, which belongs to one job.
+            TypeError: A call is none of these, or was bound for another task.
             Exception: As `enqueue` does. Arguments are checked before anything is sent. An outage in the middle leaves
                 the first of them added.
 
@@ -144,12 +149,18 @@ class Task(Generic[P, R]):
         )
         return cast("list[JobHandle[R]]", handles)
 
+    # A type checker can check the arguments, or know of one more that the function has not, but not both.
+    @overload
+    async def call(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    async def call(self, *args: Any, timeout: Duration | None, **kwargs: Any) -> R: ...
+
     async def call(self, *args: Any, timeout: Duration | None = None, **kwargs: Any) -> R:
         """Enqueue a call, wait for it, and return what the function returned in the worker, or raise.
 
         Args:
-            *args: The function's arguments; checked against its signature when called. (For arguments that a type
-                checker checks: ``(await task.options(result_ttl=60).enqueue(...)).result()``.)
+            *args: The function's arguments; checked against its signature when called. Type checkers check them too,
+                unless a ``timeout`` is given: ``with anyio.fail_after(5): await add.call(1, 2)`` has both.
             timeout: Seconds to wait; ``None`` waits for as long as it takes, or as the cancel scopes around it allow.
             **kwargs: More of the function's arguments. One that is itself named ``timeout`` cannot be given here:
                 enqueue the call and wait for its result.
@@ -175,8 +186,9 @@ class Task(Generic[P, R]):
         left = min(scope, math.inf if patience is None else patience)
         if left <= LONGEST:
             options = options.within(max(left, 0.0))
-        with anyio.fail_after(patience):
-            [handle] = await self.queue.add(self.name, [self._bind(args, kwargs)], options, keeps=True)
+        arguments = self._bind(args, kwargs)
+        with within(patience, f"a call of task {self.name!r} did not end"):
+            [handle] = await self.queue.add(self.name, [arguments], options, keeps=True)
             return cast("R", await handle.result())
 
     @property
@@ -213,6 +225,8 @@ class Task(Generic[P, R]):
         if isinstance(call, tuple):
             return self._bind(call, {})
         if isinstance(call, Call):
+            if call.task not in ("", self.name):
+                raise TypeError(f"arguments bound for task {call.task!r} were given to task {self.name!r}")
             return call.arguments
         if isinstance(call, Mapping):
             return self._bind((), call)

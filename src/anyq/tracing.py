@@ -12,17 +12,20 @@ from typing import Any, Final
 
 import anyio
 import attrs
-from opentelemetry import context as contexts
-from opentelemetry import metrics, propagate, trace
-from opentelemetry.metrics import MeterProvider
-from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, TracerProvider
 
 from ._core.codec import headers
 from ._core.job import Job
 from ._core.middleware import CallNext
+from ._extras import needed_for
 from .errors import RetryLater
 from .handles import JobHandle
 from .queue import Queue
+
+with needed_for("anyq.tracing", extra="otel"):
+    from opentelemetry import context as contexts
+    from opentelemetry import metrics, propagate, trace
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, TracerProvider
 
 SYSTEM: Final = "anyq"
 

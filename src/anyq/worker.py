@@ -56,7 +56,7 @@ from .errors import AnyQError, RedisUnavailable, WorkerCrashed
 from .metrics.sink import NoSink, Sink
 from .options import policy_of
 from .queue import Queue
-from .settings import Backoff, Duration, at_least, optional_seconds, seconds
+from .settings import Backoff, Duration, at_least, flag, optional_seconds, seconds
 from .vitals import Health, Statistics
 
 logger: logging.Logger = logging.getLogger("anyq.worker")
@@ -160,7 +160,7 @@ class Worker:
         self._policy = policy_of(
             {"attempts": at_least("attempts", attempts, 1), "backoff": backoff or Backoff.exponential()}
         )
-        self._events = bool(events)
+        self._events = flag("events", events)
         self._metrics = None if metrics is None or isinstance(metrics, NoSink) else metrics
         if self._metrics is not None and not isinstance(self._metrics, Sink):
             raise TypeError(f"metrics must have observe(observations), and {metrics!r} has not")
@@ -171,7 +171,7 @@ class Worker:
             max(1000, 2 * self.concurrency) if prefetch is None else at_least("prefetch", prefetch, 0)
         )
         self._max_block = seconds("max_block", max_block, zero=False)
-        self._schedules = bool(schedules)
+        self._schedules = flag("schedules", schedules)
         self._outage_limit = optional_seconds("outage_limit", outage_limit)
         self.name: str = CONSUMER_PREFIX.decode() + os.urandom(8).hex()
 
@@ -264,8 +264,10 @@ class Worker:
 
         Raises:
             RedisUnavailable: Redis was away for longer than ``outage_limit``.
+            RuntimeError: The worker was not started.
         """
-        assert self._stopped is not None, "the worker was not started"
+        if self._stopped is None:
+            raise RuntimeError("the worker was not started: wait inside of its 'async with'")
         patience = Patience("wait_idle", self._outages, limit=self._outage_limit)
         pause = _FIRST_LOOK
         while not self._stopped.is_set():

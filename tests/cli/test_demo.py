@@ -17,6 +17,7 @@ from tests.support.servers import Server
 from anyq.cli.demo.account import Account, Plan, percentile
 from anyq.cli.demo.files import standard_library, text_files
 from anyq.cli.demo.play import plan, play
+from anyq.cli.demo.tasks import Words
 
 on_both = pytest.mark.parametrize("backend", BACKENDS)
 
@@ -123,6 +124,18 @@ async def test_jobs_that_vanish_are_missing_in_the_books(
     account = await play(plans, url=redis_url, concurrency=10, display=Flush(), silence=1.0)
     assert account.missing == list(account.plans), "and nothing else is"
     assert account.stopped_by is None
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_words_are_counted_whole_wherever_their_text_is_cut(size: int) -> None:
+    text = "Straße, Ärger; spam spam_spam 日本語 x 12 naïve".encode() + b"\xff broken " + b"long" * 100
+    words = Words()
+    for at in range(0, len(text), size):
+        words.feed(text[at : at + size])
+    words.feed(b"", final=True)
+    assert words.count == {
+        "straße": 1, "ärger": 1, "spam": 3, "日本語": 1, "naïve": 1, "broken": 1, "long" * 100: 1,
+    }  # fmt: skip
 
 
 def test_the_standard_library_is_over_a_thousand_files() -> None:

@@ -51,10 +51,10 @@ def test_a_wrong_target_is_answered_with_what_is_wrong(
         (["worker", "nowhere:queue"], "there is no module 'nowhere'"),
         (["worker", "jobs:queue", "--concurrency", "0"], "--concurrency"),
         (["worker", "jobs:queue", "--lease", "0.5"], "lease must be at least 1 second"),
-        (["worker", "jobs:queue", "--url", "http://localhost"], "Redis URL"),
+        (["worker", "jobs:queue", "--url", "http://localhost"], "begins with redis://"),
         (["worker", "jobs:queue", "--url", "embedded://", "--processes", "2"], "embedded:///var/lib/anyq"),
         (["demo", "no-such-folder"], "does not exist"),
-        (["demo", "--url", "http://localhost"], "Redis URL"),
+        (["demo", "--url", "http://localhost"], "begins with redis://"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

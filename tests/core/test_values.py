@@ -163,10 +163,10 @@ HOSTILE = {
 def test_hostile_bytes_are_undecodable_at_once_and_in_little_memory(case: str) -> None:
     data = HOSTILE[case]
     tracemalloc.start()
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(Undecodable) as caught:
         unpack(data)
-    took = time.perf_counter() - began
+    took = time.process_time() - began
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(str(caught.value)) < 300

@@ -51,7 +51,7 @@ def test_a_url_means_what_it_means_to_redis_py(url: str, expected: dict[str, Any
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("http://h", "begins with redis://, rediss:// or unix://"),
+        ("http://h", "begins with redis://, rediss://"),
         ("h:6379", "begins with redis://"),
         ("redis://h:notaport", "malformed"),
         ("redis://h:70000", "malformed"),

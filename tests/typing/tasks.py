@@ -59,6 +59,10 @@ async def results_have_the_type_that_the_function_returns() -> None:
     assert_type(job.id, str)
     assert_type(await job.result(timeout=10), int)
     assert_type(await nothing.call(), None)
+    assert_type(await add.call(1, b=2), int)
+    assert_type(await add.call(1, timeout=5), int)
+    await add.call("1")  # type: ignore[call-overload]
+    await add.call(1, 2, 3)  # type: ignore[call-overload]
 
 
 class Mailer:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from collections import UserDict
 from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
 from typing import Any
+from uuid import UUID
 
 import anyio
+import attrs
 import msgpack
 import pytest
 from tests.support.servers import Server
@@ -139,6 +145,13 @@ async def test_a_call_of_another_kind_is_refused_and_nothing_is_sent(
             await note.enqueue_many([(1,), wrong])
         with pytest.raises(TypeError, match="task 'note': too many"):
             await note.enqueue_many([(1,), (1, 2, 3)])
+        other = queue.task(lambda a: a, name="other")
+        with pytest.raises(TypeError, match="arguments bound for task 'other' were given to task 'note'"):
+            await note.enqueue_many([note.bind(1), other.bind(1)])
+        with pytest.raises(
+            TypeError, match=r"takes a task's name; <Task 'note' of .*> has an enqueue of its own"
+        ):
+            await queue.enqueue(note, {"a": 1})  # type: ignore[arg-type]
         assert await length(queue) == 0
 
 
@@ -181,6 +194,20 @@ def test_options_make_another_task_and_leave_this_one_alone(queue: Queue, note: 
     assert note.options(delay=60).function is note.function
 
 
+async def test_options_add_to_those_before_and_none_takes_one_back(
+    queue: Queue, note: Task[..., Any]
+) -> None:
+    soon = note.options(attempts=7, delay=60)
+    async with queue:
+        await soon.options(timeout=3).enqueue(1)
+        assert await queue.redis.zcard(queue.keys.delayed) == 1
+        await soon.options(delay=None).enqueue(2)
+        [row] = await rows(queue, queue.keys.stream)
+    assert decode(row["d"])[4].attempts == 7
+    with pytest.raises(ValueError, match="delay and at exclude each other"):
+        soon.options(at=datetime.now(UTC))
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -192,6 +219,8 @@ def test_options_make_another_task_and_leave_this_one_alone(queue: Queue, note: 
         ({"delay": 1e13}, ValueError, "delay must be at most 9007199254740 seconds, not 1"),
         ({"delay": "1"}, TypeError, "delay must be a number of seconds or a timedelta, not '1'"),
         ({"backoff": Backoff.of(lambda _: 1.0)}, ValueError, "Backoff.of function cannot travel with a job"),
+        ({"tracked": "no"}, TypeError, "tracked must be True or False, not 'no'"),
+        ({"wait": 0}, TypeError, "wait must be True or False, not 0"),
     ],
 )  # fmt: skip
 async def test_options_that_make_no_sense_are_refused(
@@ -378,6 +407,26 @@ async def test_waiting_for_room_can_be_cancelled_and_adds_nothing(short: Queue) 
 class Strange: ...
 
 
+class Colour(Enum):
+    RED = 1
+
+
+@dataclass
+class Point:
+    x: int
+
+
+@attrs.define
+class AttrsPoint:
+    x: int
+
+
+class Model:
+    """What pydantic's look like."""
+
+    def model_dump(self, mode: str = "python") -> Any: ...
+
+
 circle: list[Any] = []
 circle.append(circle)
 
@@ -394,7 +443,16 @@ def nested(levels: int) -> Any:
     [
         (Strange(), r"note: payload\.a is a Strange, which MessagePack cannot carry: pass plain values"),
         ({1, 2}, r"note: payload\.a is a set,"),
-        (datetime.now(UTC), r"payload\.a is a datetime.*isoformat"),
+        (datetime.now(UTC), r"payload\.a is a datetime, .*: pass its \.isoformat\(\)"),
+        (timedelta(1), r"payload\.a is a timedelta, .*: pass its \.total_seconds\(\)"),
+        (Decimal(1), r"payload\.a is a Decimal, .*: pass str\(\) of it"),
+        (UUID(int=1), r"payload\.a is an? UUID, .*: pass str\(\) of it"),
+        (Colour.RED, r"payload\.a is a Colour, .*: pass its \.value"),
+        (range(3), r"payload\.a is a range, .*: pass a list of it"),
+        (UserDict(a=1), r"payload\.a is an? UserDict, .*: pass a dict of it"),
+        (Point(1), r"payload\.a is a Point, .*: pass dataclasses\.asdict\(\) of it"),
+        (AttrsPoint(1), r"payload\.a is an AttrsPoint, .*: pass attrs\.asdict\(\) of it"),
+        (Model(), r"payload\.a is a Model, .*: pass its \.model_dump\(mode='json'\)"),
         (1 + 2j, r"payload\.a is a complex"),
         ([1, {"deep": [0, Strange()]}], r"note: payload\.a\[1\]\['deep'\]\[1\] is a Strange"),
         ({1: 2}, r"payload\.a has the key 1 \(int\): keys of maps must be strings"),

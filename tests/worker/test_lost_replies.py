@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 from tests.support.proxy import FaultProxy, fault_proxy
-from tests.support.servers import SECONDS, Server
+from tests.support.servers import SECONDS, Server, free_port
 from tests.worker.conftest import drained, envelope, length, payloads
 
 from anyq import ConnectionLost, JobHandle, Queue, RedisUnavailable
@@ -106,6 +106,15 @@ async def test_an_outage_that_is_longer_than_the_patience_is_an_error(proxy: Fau
     proxy.heal()
     async with Queue("work", proxy.url) as patient:
         assert await length(patient) == 1
+
+
+async def test_a_server_that_is_not_there_is_told_within_the_patience() -> None:
+    queue = Queue("work", f"redis://127.0.0.1:{free_port()}", outage_timeout=1)
+    async with queue:
+        began = anyio.current_time()
+        with pytest.raises(RedisUnavailable, match=r"for 1 s \(producing\): no connection to"):
+            await queue.enqueue("work")
+        assert anyio.current_time() - began < 5, "as long as a try to connect may take by itself"
 
 
 async def test_an_outage_that_is_shorter_than_the_patience_is_not_noticed(

@@ -374,6 +374,13 @@ def test_what_is_no_middleware_is_refused() -> None:
         queue.task(lambda: None, name="task", middleware=[plain])
     with middleware:
         Worker(queue, middleware=[plain])
+
+    async def short(_job: Job) -> None: ...
+
+    with pytest.raises(
+        TypeError, match=r"is called with \(job, call_next\), and .*short.* cannot be: too many"
+    ):
+        queue.middleware(short)  # type: ignore[type-var]
     with pytest.raises(TypeError, match="middleware must be a list"):
         Worker(queue, middleware=plain)  # type: ignore[arg-type]
 

@@ -41,8 +41,8 @@ def test_a_queue_shows_its_url_without_the_password(url: str, shown: str) -> Non
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("http://host", "redis://, rediss:// or unix://, not 'http'"),
-        ("localhost:6379", "a Redis URL begins with redis://"),
+        ("http://host", r"redis://, rediss:// \(TLS\) or unix://.* embedded://, and not with 'http'"),
+        ("localhost:6379", "the URL of a Redis or Valkey begins with redis://"),
         ("redis://:sec/ret@host", "malformed"),
         ("redis://host/jobs", "the path of a Redis URL is the number of the database"),
         ("redis://host?colour=red", "does not exist: colour"),
@@ -152,6 +152,9 @@ def test_a_wrong_option_of_a_call_names_itself(
         ({"max_length": "10"}, TypeError, "max_length must be a whole number, not '10'"),
         ({"outage_timeout": -1}, ValueError, "outage_timeout must be"),
         ({"prefix": "a{b"}, ValueError, "prefix must not contain braces"),
+        ({"limits": {"payload": 1}}, TypeError, "limits must be a Limits, not {'payload': 1}"),
+        ({"retention": 60}, TypeError, "retention must be a Retention, not 60"),
+        ({"credential_provider": ("me", "secret")}, TypeError, "credential_provider must be .* not a tuple"),
     ],
 )
 def test_a_wrong_setting_of_the_queue_alone_names_itself(

@@ -171,11 +171,11 @@ async def test_a_wait_that_is_too_short_ends_and_the_job_goes_on(queue: Queue, n
 
     async with queue, working(queue):
         handle = await slow.enqueue()
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TimeoutError, match=f"job {handle.id!r} did not end within 0.01 s"):
             await handle.result(timeout=0.01)
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TimeoutError, match="did not end within 0 s"):
             await handle.result(timeout=0)
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TimeoutError, match=r"a call of task 'slow' did not end within 0\.01 s"):
             await slow.call(timeout=0.01)
         with anyio.move_on_after(0.01) as scope:
             await handle.result()

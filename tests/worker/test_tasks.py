@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
-from anyq import Call, Queue, Task
+from anyq import Call, Job, Queue, Task
 
 queue = Queue("tasks")
+
+
+class Service:
+    def send(self, to: str) -> str:
+        return f"sent to {to}"
+
+    @staticmethod
+    def address(name: str) -> str:
+        return f"{name}@example.com"
+
+    def __call__(self) -> None: ...
 
 
 def bound(task: Task[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -97,8 +109,49 @@ def test_a_generator_is_refused_for_nobody_would_iterate_it() -> None:
 def test_what_is_no_function_is_refused() -> None:
     with pytest.raises(TypeError, match="a task is a function, not 3"):
         queue.task(3)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"not 'send'; its name is given as @queue.task\(name='send'\)"):
+        queue.task("send")  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="a fallback is a function of a Job, not 3"):
         queue.fallback(3)  # type: ignore[arg-type]
+
+
+def test_what_has_no_name_of_its_own_must_be_given_one() -> None:
+    for nameless in (lambda: 1, partial(bound, 1), Service()):
+        with pytest.raises(
+            TypeError, match=r"has no name of its own: give the task one, queue.task\(..., name="
+        ):
+            queue.task(nameless)
+    assert queue.task(Service(), name="service").name == "service"
+
+
+def test_a_method_is_refused_for_nobody_has_its_object_and_one_of_an_object_is_not() -> None:
+    with pytest.raises(TypeError, match="task 'send' is a method, and a worker has no object to call it on"):
+        queue.task(Service.send)
+    assert queue.task(Service().send)("ada") == "sent to ada"
+    assert queue.task(Service.address)("ada") == "ada@example.com"
+
+
+def test_a_task_is_not_made_a_task_again_and_its_function_may_be_in_two_queues() -> None:
+    @queue.task
+    def once() -> int:
+        return 1
+
+    with pytest.raises(TypeError, match=r"<Task 'once' of 'tasks'> is a task already; .*task.function"):
+        Queue("other").task(once)
+    assert Queue("other").task(once.function)() == 1
+
+
+def test_a_queue_has_one_fallback() -> None:
+    queue = Queue("tasks")
+
+    @queue.fallback
+    def first(job: Job) -> None: ...
+
+    queue.fallback(first)  # as a reload does
+    with pytest.raises(ValueError, match=r"queue 'tasks' has a fallback already: <function .*first"):
+
+        @queue.fallback
+        def second(job: Job) -> None: ...
 
 
 @queue.task

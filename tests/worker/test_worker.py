@@ -333,6 +333,11 @@ async def test_health_tells_the_state_of_a_worker(queue: Queue, notes: Notes[Any
 # -- idleness ---------------------------------------------------------------------------------------------------------
 
 
+async def test_wait_idle_is_for_a_worker_that_was_started(queue: Queue) -> None:
+    with pytest.raises(RuntimeError, match="the worker was not started"):
+        await Worker(queue).wait_idle()
+
+
 async def test_wait_idle_waits_for_what_is_ready_due_and_in_hand_and_not_for_what_is_delayed(
     queue: Queue, notes: Notes[Any]
 ) -> None:

@@ -46,7 +46,7 @@ def checked(setting: str, middleware: Any) -> tuple[Middleware, ...]:
     """Give middleware as a tuple, outermost first, or refuse what is none.
 
     Raises:
-        TypeError: One of them is no ``async def``.
+        TypeError: One of them is no ``async def`` of two arguments.
     """
     if middleware is None:
         return ()
@@ -59,6 +59,12 @@ def checked(setting: str, middleware: Any) -> tuple[Middleware, ...]:
             raise TypeError(
                 f"{setting}: middleware is an async def of (job, call_next), and {one!r} is not one"
             )
+        try:
+            inspect.signature(one).bind(None, None)
+        except TypeError as error:  # else each job would fail of it
+            raise TypeError(
+                f"{setting}: middleware is called with (job, call_next), and {one!r} cannot be: {error}"
+            ) from None
     return found
 
 

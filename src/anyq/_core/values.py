@@ -6,7 +6,12 @@ bounded by the size of the input, nesting by ``depth``; whatever the bytes are, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
 from typing import Any, Final, cast
 
 import msgpack
@@ -97,10 +102,39 @@ def _inspect(root: Any, what: str, depth: int) -> None:
                     f"{path} is an integer of {value.bit_length()} bits: MessagePack carries 64; pass a str"
                 )
         else:
+            kind = type(value).__name__
             raise PayloadRefused(
-                f"{path} is a {type(value).__name__}, which MessagePack cannot carry: pass plain values "
-                "(str, int, float, bool, None, bytes, list, dict), such as an id or .isoformat()"
+                f"{path} is {'an' if kind[:1] in 'AEIOUaeiou' else 'a'} {kind}, which MessagePack cannot carry: pass "
+                f"{_instead(value)}"
             )
+
+
+def _instead(value: Any) -> str:
+    """Say what can travel in the place of a value that cannot."""
+    for kinds, advice in _ADVICE:
+        if isinstance(value, kinds):
+            return advice
+    for mark, advice in _ADVICE_BY_ATTRIBUTE:
+        if hasattr(type(value), mark):
+            return advice
+    return "plain values (str, int, float, bool, None, bytes, list, dict), such as an id to look it up by"
+
+
+#: What to pass instead of values that people try to pass.
+_ADVICE: Final[tuple[tuple[type | tuple[type, ...], str], ...]] = (
+    ((datetime, date, time), "its .isoformat()"),
+    (timedelta, "its .total_seconds()"),
+    ((Decimal, PurePath), "str() of it"),
+    (Enum, "its .value"),
+    ((AbstractSet, range), "a list of it"),
+    (Mapping, "a dict of it"),
+)
+_ADVICE_BY_ATTRIBUTE: Final = (
+    ("is_safe", "str() of it"),  # a UUID: its module makes random numbers, which have no place here
+    ("__dataclass_fields__", "dataclasses.asdict() of it"),
+    ("__attrs_attrs__", "attrs.asdict() of it"),
+    ("model_dump", "its .model_dump(mode='json')"),
+)
 
 
 def _require_text(text: str, path: str) -> None:

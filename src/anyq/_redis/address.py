@@ -203,7 +203,10 @@ def _options(url: str) -> dict[str, Any]:
     """What :class:`Address` is made of, from redis-py's reading of the URL."""
     scheme = url.partition("://")[0]
     if scheme not in ("redis", "rediss", "unix"):
-        raise ValueError(f"a Redis URL begins with redis://, rediss:// or unix://, not {scheme[:20]!r}")
+        raise ValueError(
+            "the URL of a Redis or Valkey begins with redis://, rediss:// (TLS) or unix://, that of a server to be "
+            f"started here with embedded://, and not with {scheme[:20]!r}"
+        )
     try:
         parsed: dict[str, Any] = parse_url(url)
     except ValueError as error:

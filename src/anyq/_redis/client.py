@@ -93,6 +93,7 @@ class Client(AsyncCoreCommands):
         self._on_change = on_change
         self._on_push = on_push
         self._patience = self.address.reply_timeout or self.settings.reply_timeout
+        self._connection_patience = self.settings.connection_patience
         self._connection: Connection | None = None
         self._callbacks: Mapping[str, Callable[..., Any]] = {}
         self._tasks: BlockTasks | None = None
@@ -313,7 +314,7 @@ class Client(AsyncCoreCommands):
         patience = self._patience if timeout is None else timeout
         connection = self._connection
         if connection is None:
-            connection = await self._wait_for_connection(patience)
+            connection = await self._wait_for_connection(min(patience, self._connection_patience))
         waiter = Waiter(anyio.current_time() + patience, replies)
         connection.put(packed, waiter)
         await waiter.done.wait()

@@ -36,6 +36,9 @@ class TransportSettings:
     reply_timeout: float = _patience(5.0)
     """For a reply once its command was sent, and, before that, for a connection to send it on."""
 
+    connection_patience: float = _patience(5.0)
+    """For that connection at the longest, where whoever asks wants to know sooner that there is none."""
+
     backoff_base: float = _patience(0.05)
     """The first pause between two tries to connect is somewhere between nothing and this (full jitter)."""
 

@@ -71,7 +71,7 @@ def configuration_error(what: str, error: RedisError) -> ConfigurationError:
     advice = {
         "WRONGTYPE": "a key of the queue holds something else: another program uses the same name; rename the queue or "
         "give it another prefix",
-        "NOPERM": "the user of the URL lacks a right: let it run the commands of docs/design.md on the queue's keys",
+        "NOPERM": "the user of the URL lacks a right: 'Rights' in docs/running.md lists what it needs",
         "NOAUTH": "the server wants a password: put it into the URL",
         "WRONGPASS": "the server refuses the user or the password of the URL",
     }.get(code, "the server refuses it")
@@ -160,6 +160,7 @@ class Patience:
         call = object()
         try:
             while True:
+                tried = anyio.current_time()
                 try:
                     answer = await verb(*args, **kwargs)
                 except (RedisUnavailable, RedisError) as error:
@@ -167,7 +168,9 @@ class Patience:
                         if isinstance(error, RedisError):
                             raise configuration_error(self.service, error) from error
                         raise
-                    began = anyio.current_time() if began is None else began
+                    began = (
+                        tried if began is None else began
+                    )  # a try that waited in vain was part of the outage
                     if self._limit is not None and anyio.current_time() - began >= self._limit:
                         time = f" for {self._limit:g} s" if self._limit else ""
                         raise RedisUnavailable(

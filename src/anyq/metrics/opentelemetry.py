@@ -11,10 +11,8 @@ from functools import partial
 from typing import Final
 
 import anyio
-from opentelemetry import metrics
-from opentelemetry.metrics import CallbackOptions, MeterProvider
-from opentelemetry.metrics import Observation as OtelObservation
 
+from .._extras import needed_for
 from ..queue import Queue
 from ..settings import seconds
 from ..vitals import QueueStats
@@ -31,6 +29,11 @@ from .sink import (
     ScheduleFired,
     TakenOver,
 )
+
+with needed_for("anyq.metrics.opentelemetry", extra="otel"):
+    from opentelemetry import metrics
+    from opentelemetry.metrics import CallbackOptions, MeterProvider
+    from opentelemetry.metrics import Observation as OtelObservation
 
 _SYSTEM: Final = {"messaging.system": "anyq"}
 _DURATIONS: Final = (

@@ -11,11 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Seque
 from functools import partial
 from typing import Any, Final, cast
 
-import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
-
+from .._extras import needed_for
 from ..queue import Queue
 from ..vitals import QueueStats
 from ..worker import Worker
@@ -32,6 +28,12 @@ from .sink import (
     ScheduleFired,
     TakenOver,
 )
+
+with needed_for("anyq.metrics.prometheus", extra="prometheus"):
+    import prometheus_client
+    from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+    from prometheus_client.registry import Collector
 
 #: Seconds, from a quick coroutine to a job of an hour.
 DURATIONS: Final = (
