@@ -155,7 +155,7 @@ class Task(Generic[P, R]):
     @overload
     async def call(self, *args: Any, timeout: Duration | None, **kwargs: Any) -> R: ...
 
-    async def call(self, *args: Any, timeout: Duration | None = None, **kwargs: Any) -> R:
+    async def call(self, *args: Any, timeout: Any = None, **kwargs: Any) -> R:
         """Enqueue a call, wait for it, and return what the function returned in the worker, or raise.
 
         Args:

@@ -116,7 +116,7 @@ def test_what_is_no_function_is_refused() -> None:
 
 
 def test_what_has_no_name_of_its_own_must_be_given_one() -> None:
-    for nameless in (lambda: 1, partial(bound, 1), Service()):
+    for nameless in (lambda: 1, partial(print, 1), Service()):
         with pytest.raises(
             TypeError, match=r"has no name of its own: give the task one, queue.task\(..., name="
         ):

@@ -114,8 +114,9 @@ def _instead(value: Any) -> str:
     for kinds, advice in _ADVICE:
         if isinstance(value, kinds):
             return advice
+    kind = type(cast("object", value))
     for mark, advice in _ADVICE_BY_ATTRIBUTE:
-        if hasattr(type(value), mark):
+        if hasattr(kind, mark):
             return advice
     return "plain values (str, int, float, bool, None, bytes, list, dict), such as an id to look it up by"
 
