@@ -118,6 +118,8 @@ class ScheduleOptions(RunOptions, total=False):
         deadline: Seconds after its planned time from which on a job is not started any more: it is given up as
             ``expired``.
         missed: What becomes of runs that nobody could start in time: see `Missed`.
+        unique: A key of which the queue has one job at a time: each of the schedule's jobs holds it from its planned
+            time until it has ended, retries included, and a run whose time comes while any job holds it is left out.
         priority: From 0 to 9: jobs with a higher one start first; the task's, else 5, if left out.
     """
 
@@ -127,6 +129,7 @@ class ScheduleOptions(RunOptions, total=False):
     jitter: Duration | None
     deadline: Duration | None
     missed: Missed | None
+    unique: str | None
     priority: int | None
 
 
@@ -346,6 +349,11 @@ def schedule_of(
     deadline, missed = given.get("deadline"), cast("object", given.get("missed"))
     if missed is not None and not isinstance(missed, Missed):
         raise TypeError(f"missed must be a Missed, such as Missed.skip(), not {missed!r}")
+    if given.get("unique") is not None and missed is not None and missed.kind == "all":
+        raise ValueError(
+            f"missed={missed!r} makes up several runs, and with unique=... there is one at a time: "
+            "use Missed.once() or Missed.skip()"
+        )
     start_ms = None if start is None else moment("start", start)
     end_ms = None if end is None else moment("end", end)
     if start_ms is not None and end_ms is not None and end_ms < start_ms:
@@ -376,7 +384,7 @@ def known(whose: str, given: Collection[str], names: Collection[str]) -> None:
             raise TypeError(f"{whose} has no option {option!r}; there are: {', '.join(sorted(names))}")
 
 
-_RUN = RunOptions.__required_keys__ | RunOptions.__optional_keys__ | {"priority"}
+_RUN = RunOptions.__required_keys__ | RunOptions.__optional_keys__ | {"priority", "unique"}
 _SCHEDULE = ScheduleOptions.__required_keys__ | ScheduleOptions.__optional_keys__
 _JOB = JobOptions.__required_keys__ | JobOptions.__optional_keys__
 TASK_OPTIONS = TaskOptions.__required_keys__ | TaskOptions.__optional_keys__

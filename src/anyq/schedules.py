@@ -72,6 +72,8 @@ class Schedule:
         declared: Whether code declares it.
         options: How its jobs run: what the schedule says of `RunOptions`.
         priority: The priority of its jobs.
+        unique: The key that its jobs hold, one at a time.
+        left_out: Runs that were left out since it was defined as it is, because a job held that key.
     """
 
     name: str
@@ -91,6 +93,8 @@ class Schedule:
     declared: bool
     options: RunOptions
     priority: int = DEFAULT_PRIORITY
+    unique: str | None = None
+    left_out: int = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -318,7 +322,8 @@ class Schedules:
         """Enqueue a job of a schedule now, whatever its state; its plan and its counters stay as they are.
 
         Returns:
-            A handle on the job; its ``scheduled_at`` is this moment.
+            A handle on the job; its ``scheduled_at`` is this moment. With a ``unique`` key that another job holds, a
+            handle on that one, and it says so (``handle.new``).
 
         Raises:
             UnknownSchedule: There is none of this name.
@@ -342,7 +347,11 @@ class Schedules:
             extras = attrs.evolve(extras, deadline_ms=now_ms + spec.deadline_ms)
         priority = None if extras.priority == DEFAULT_PRIORITY else extras.priority
         options = Options(
-            priority=priority, result_ttl=extras.result_ttl, override=spec.override, extras=extras
+            priority=priority,
+            result_ttl=extras.result_ttl,
+            override=spec.override,
+            unique=extras.unique or None,
+            extras=extras,
         )
         keeps = True if spec.extras.result_ttl is not None else None
         [handle] = await self._queue.add(spec.task, [unpack(spec.body)], options, keeps=keeps)
@@ -435,6 +444,8 @@ def _schedule(known: Known | None) -> Schedule | None:
         missed=spec.missed,
         declared=spec.declared,
         priority=spec.extras.priority,
+        unique=spec.extras.unique or None,
+        left_out=known.left_out,
         options=options,
     )
 

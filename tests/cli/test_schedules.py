@@ -76,6 +76,7 @@ def test_schedules_are_listed(server: Server, url: str) -> None:
                 "next_at": "2099-01-01T00:00:00.000+00:00", "last_at": None, "fired": 0, "limit": 2,
                 "start": "2099-01-01T00:00:00.000+00:00", "end": None, "jitter": 0.0, "deadline": None,
                 "missed": {"kind": "once", "most": 1, "grace": 60.0}, "declared": False, "priority": 5,
+                "unique": None, "left_out": 0,
                 "attempts": 3, "backoff": None, "timeout": 5.0, "result_ttl": None,
             }
         ],

@@ -103,6 +103,7 @@ def test_the_first_time(one: Spec, planned: int | None) -> None:
 # -- what is due ------------------------------------------------------------------------------------------------------
 
 P = NOW
+UNIQUE = Extras(unique="key")
 LATE = NOW + 5500  # five more have passed
 
 DUE: dict[str, tuple[Spec, int, int, Firing]] = {  # spec, now, fired, what is to be done
@@ -154,6 +155,20 @@ DUE: dict[str, tuple[Spec, int, int, Firing]] = {  # spec, now, fired, what is t
         0,
         Firing((), P + 60_000),
     ),
+    "with a unique key": (spec(extras=UNIQUE), P, 0, Firing((P,), P + 1000, P + 1000)),
+    "with a unique key, of several the latest": (
+        spec(missed=Missed.all(10), extras=UNIQUE),
+        LATE,
+        0,
+        Firing((P + 5000,), P + 6000, P + 6000),
+    ),
+    "with a unique key, the limit is of runs that are made": (
+        spec(limit=3, extras=UNIQUE),
+        P,
+        2,
+        Firing((P,), None, P + 1000),
+    ),
+    "with a unique key, the end is the end": (spec(end_ms=P + 999, extras=UNIQUE), P, 0, Firing((P,), None)),
     "the end": (spec(end_ms=P + 999), P, 0, Firing((P,), None)),
     "the end is a planned time": (spec(end_ms=P + 1000), P, 0, Firing((P,), P + 1000)),
     "after the end": (spec(end_ms=P - 1), P, 0, Firing((), None)),
@@ -370,7 +385,7 @@ OWN = attrs.evolve(
     deadline_ms=60_000,
     declared=True,
     override=Override(7, Backoff.exponential(1, maximum=30)),
-    extras=Extras(timeout=5.0, result_ttl=60.0, full_jitter=True),
+    extras=Extras(timeout=5.0, result_ttl=60.0, full_jitter=True, unique="key"),
 )
 
 

@@ -171,6 +171,7 @@ def test_names_and_units_follow_the_conventions(queue: Queue) -> None:
             PromoterTick(queue="work", promoted=3, waiting=7, late=0.25),
             LockOutcome(queue="work", held=True),
             LockOutcome(queue="work", held=False),
+            ScheduleFired(queue="work", schedule="nightly", task="act", jobs=0, late=0.25, left_out=True),
             ScheduleFired(queue="work", schedule="nightly", task="act", jobs=2, late=0.5),
         ]
     )
@@ -182,6 +183,7 @@ def test_names_and_units_follow_the_conventions(queue: Queue) -> None:
     assert seen.value("anyq_promoter_lock_changes_total", **WORK, change="lost") == 1
     assert seen.value("anyq_promoter_leads", **WORK) == 0
     assert seen.value("anyq_scheduled_jobs_total", **ACT) == 2
+    assert seen.value("anyq_left_out_runs_total", **ACT) == 1
     assert seen.value("anyq_schedule_lag_seconds", **WORK) == 0.5
     for name, family in seen.families.items():
         assert name.startswith("anyq_"), name

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import pytest
 from redis.exceptions import ResponseError
-from tests.support.hands import Hands, Table
+from tests.support.hands import Hands, Table, claiming
 from tests.support.servers import Server
 
 from anyq._core.codec import decode
+from anyq._core.job import Extras
 from anyq._core.keys import CHASQUI, Keys
 from anyq._core.schedules import Every, Firing, Spec
 from anyq._redis.client import Client
 from anyq._services.patience import reply_code
+from anyq._store.belongings import belongings
 from anyq._store.leading import COURTESY_MS
-from anyq._store.schedules import Known, Run
+from anyq._store.schedules import LEFT_OUT, Known, Run
+from anyq._store.settle import Kept
+from anyq.settings import Retention
 
 pytestmark = pytest.mark.anyio
 
@@ -45,8 +49,8 @@ def decision(found: Known, *ids: str, due_ms: int = 1, ends: bool = False) -> tu
         Run(job_id, due_ms, found.spec.envelope(job_id, time, 1))
         for job_id, time in zip(ids, times, strict=True)
     ]
-    following = None if ends else found.planned_ms + HOUR * max(1, len(ids))
-    return found, Firing(times, following), runs
+    following = found.planned_ms + HOUR * max(1, len(ids))
+    return found, Firing(times, None if ends else following, following), runs
 
 
 async def stored(table: Table) -> list[str]:
@@ -83,6 +87,81 @@ async def test_a_lost_reply_makes_no_second_job(table: Table) -> None:
     assert await stored(table) == ["a", "b"]
     after = await known(hands)
     assert (after.fired, after.last_ms) == (2, found.planned_ms + HOUR)
+
+
+async def unique(hands: Hands, *, limit: int | None = None) -> Known:
+    """A schedule whose jobs hold a unique key, and which is due."""
+    return await planned(hands, one=spec(extras=Extras(unique="key"), limit=limit))
+
+
+async def test_a_job_holds_the_unique_key_and_the_next_run_is_left_out(
+    table: Table, client: Client, keys: Keys
+) -> None:
+    hands = await table.hands(b"anyq-1")
+    found = await unique(hands)
+    assert await hands.scheduling.fire([decision(found, "a")]) == [1]
+    assert await client.call("GET", keys.unique("key")) == b"0:a"
+    assert 29 * 24 * HOUR < await client.call("PTTL", keys.unique("key")) <= 30 * 24 * HOUR
+    found = await known(hands)
+    assert await hands.scheduling.fire([decision(found, "b")]) == [LEFT_OUT]
+    assert await hands.scheduling.fire([decision(found, "b")]) == [0], "sent again"
+    assert await stored(table) == ["a"]
+    after = await known(hands)
+    assert (after.fired, after.left_out, after.last_ms) == (1, 1, found.planned_ms - HOUR)
+    assert after.planned_ms == found.planned_ms + HOUR
+
+
+async def test_whoever_holds_the_key_a_run_is_left_out(table: Table) -> None:
+    hands = await table.hands(b"anyq-1")
+    await table.producer().schedule(1, 1, [claiming("mine", unique="key")], 0)
+    assert await hands.scheduling.fire([decision(await unique(hands), "a")]) == [LEFT_OUT]
+    [mine] = await hands.take()
+    extras = decode(mine.fields[b"d"])[5]
+    done = Kept(mine.id, "mine", b"", 0.0, belongings(table.keys, "mine", extras, Retention()))
+    assert await hands.settling.complete(mine.lane, [done]) == [1]
+    assert await hands.scheduling.fire([decision(await known(hands), "b")]) == [1]
+    assert await stored(table) == ["b"]
+
+
+async def test_a_run_that_is_left_out_uses_up_no_limit(table: Table, client: Client, keys: Keys) -> None:
+    hands = await table.hands(b"anyq-1")
+    found = await unique(hands, limit=1)
+    await client.call("SET", keys.unique("key"), "0:somebody")
+    assert await hands.scheduling.fire([decision(found, "a", ends=True)]) == [LEFT_OUT]
+    assert (await known(hands)).place == "active"
+    await client.call("DEL", keys.unique("key"))
+    assert await hands.scheduling.fire([decision(await known(hands), "a", ends=True)]) == [1]
+    assert (await known(hands)).place == "ended"
+
+
+async def test_a_full_server_leaves_nothing_out_and_makes_nothing(
+    table: Table, client: Client, keys: Keys
+) -> None:
+    hands = await table.hands(b"anyq-1")
+    found = await unique(hands)
+    for holder in (None, "0:somebody"):
+        if holder:
+            await client.call("SET", keys.unique("key"), holder)
+        await client.call("CONFIG", "SET", "maxmemory", 1)
+        with pytest.raises(ResponseError) as caught:
+            await hands.scheduling.fire([decision(found, "a")])
+        assert reply_code(caught.value) == "OOM"
+        await client.call("CONFIG", "SET", "maxmemory", 0)
+        assert await known(hands) == found
+    assert await stored(table) == []
+
+
+async def test_a_changed_definition_counts_what_is_left_out_from_nothing(
+    table: Table, client: Client, keys: Keys
+) -> None:
+    hands = await table.hands(b"anyq-1")
+    found = await unique(hands)
+    await client.call("SET", keys.unique("key"), "0:somebody")
+    await hands.scheduling.fire([decision(found, "a")])
+    found = await known(hands)
+    assert found.left_out == 1
+    assert await hands.scheduling.put(spec(limit=3), found, 1, keep=True, anew=True)
+    assert (await known(hands)).left_out == 0
 
 
 async def test_a_decision_about_an_old_definition_does_nothing(table: Table) -> None:

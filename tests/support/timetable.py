@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import attrs
 from tests.support.hands import Hands
 
+from anyq._core.job import Extras
 from anyq._core.schedules import Every, Firing, Missed, Spec, first, judge, resumed
-from anyq._store.schedules import Known, Run
+from anyq._store.schedules import LEFT_OUT, Known, Run
 
 if TYPE_CHECKING:
     from tests.support.walk import Walk
@@ -54,6 +55,7 @@ class Timetable:
             limit=random.choice([None, None, 3, 20]),
             missed=random.choice([Missed.once(), Missed.all(4)]),
             jitter_ms=random.choice([0, 0, 15]),
+            extras=Extras(unique=random.choice(["", self._walk.some_key()])),
         )
         now, found = await hands.scheduling.read([name])
         before = found[0] if found else None
@@ -110,41 +112,69 @@ class Timetable:
                 due
                 and await self._walk.client.call("GET", self._walk.keys.scheduler_lock) == decision.hands.name
             )
+        assert known.spec is not None
+        holder = self._walk.holders.get(known.spec.extras.unique, "") if decision.runs else ""
+        left_out = bool(holder) and not self._walk.ended[holder]
         done = await scheduling.fire([(known, decision.firing, decision.runs)])
-        assert done == [due]
-        if due:
+        assert done == [LEFT_OUT if due and left_out else due], f"{holder!r} has the key of {known}"
+        if due and left_out:
+            after = (await scheduling.read([known.name]))[1][0]
+            assert (after.fired, after.left_out) == (known.fired, known.left_out + 1)
+            assert after.place == ("active" if decision.firing.otherwise_ms else "ended")
+        elif due:
             for planned, run in zip(decision.firing.times, decision.runs, strict=True):
                 time = known.name, decision.generation, planned
                 assert time not in self._came, f"{time} came twice"
                 self._came.add(time)
                 self._walk.added.add(run.job_id)
                 self._walk.happened["added"] += 1
+                if known.spec.extras.unique:
+                    self._walk.holders[known.spec.extras.unique] = run.job_id
             after = (await scheduling.read([known.name]))[1][0]
             assert after.fired == known.fired + len(decision.runs)
             assert after.place == ("active" if decision.firing.next_ms else "ended")
         if self._again():
             assert await scheduling.fire([(known, decision.firing, decision.runs)]) == [False]
 
-    async def hold(self) -> None:
-        """A schedule is paused, resumed or removed."""
+    async def pause(self) -> None:
+        """A schedule is paused."""
         hands, name = self._some_hands(), self._walk.random.choice(NAMES)
-        now, found = await hands.scheduling.read([name])
-        match self._walk.random.choice(["pause", "resume", "resume", "remove"]):
-            case "pause":
-                paused = await hands.scheduling.pause(name)
-                assert paused == (bool(found) and found[0].place != "ended")
-            case "resume" if found and found[0].place == "paused" and found[0].spec is not None:
-                planned = resumed(found[0].spec, found[0].planned_ms, now)
-                assert await hands.scheduling.resume(found[0], planned)
-                assert not await hands.scheduling.resume(found[0], planned)
-            case "remove":
-                assert await hands.scheduling.remove(name) == bool(found)
-                assert not await hands.scheduling.remove(name)
-                self._generations[name] += 1
-            case _:
-                pass
-        if self._walk.random.random() < 0.3:
-            await self._walk.client.call("DEL", self._walk.keys.scheduler_lock)  # its holder died
+        _, found = await hands.scheduling.read([name])
+        assert await hands.scheduling.pause(name) == (bool(found) and found[0].place != "ended")
+
+    async def resume(self) -> None:
+        """A schedule goes on; the second time nothing happens."""
+        hands = self._some_hands()
+        now, found = await hands.scheduling.read(NAMES)
+        for one in found:
+            if one.spec is not None and await hands.scheduling.pause(one.name):
+                [paused] = (await hands.scheduling.read([one.name]))[1]
+                planned = resumed(one.spec, paused.planned_ms, now)
+                assert await hands.scheduling.resume(paused, planned)
+                assert not await hands.scheduling.resume(paused, planned)
+                return
+
+    async def remove(self) -> None:
+        """A schedule is removed; the second time nothing happens."""
+        hands, name = self._some_hands(), self._walk.random.choice(NAMES)
+        _, found = await hands.scheduling.read([name])
+        assert await hands.scheduling.remove(name) == bool(found)
+        assert not await hands.scheduling.remove(name)
+        self._generations[name] += 1
+
+    async def remember(self) -> None:
+        """Somebody still asks for a schedule, which may have ended."""
+        hands, name = self._some_hands(), self._walk.random.choice(NAMES)
+        before = await hands.scheduling.read([name])
+        await hands.scheduling.remember(name)
+        after = await hands.scheduling.read([name])
+        assert [attrs.evolve(one, score=b"") for one in after[1]] == [
+            attrs.evolve(one, score=b"") for one in before[1]
+        ]
+
+    async def lose_the_lock(self) -> None:
+        """Whoever starts runs on time has died."""
+        await self._walk.client.call("DEL", self._walk.keys.scheduler_lock)
 
     def _run(self, spec: Spec, planned: int, now: int) -> Run:
         self._jobs += 1

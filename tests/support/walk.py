@@ -31,7 +31,7 @@ from anyq._redis.client import Client
 from anyq._services.patience import reply_code
 from anyq._store import notes, pauses, totals
 from anyq._store.belongings import Belonging, belongings
-from anyq._store.dead_letters import Mending
+from anyq._store.dead_letters import Mending, trim
 from anyq._store.publish import Addition, Answer, Full, Holder, Obstacle, Publishing
 from anyq._store.settle import Kept, Letter
 from anyq.settings import Retention
@@ -158,6 +158,8 @@ class Walk:
             (4, self.set_aside),
             (3, self.readmit),
             (2, self.replay),
+            (1, self.discard),
+            (1, self.trim),
             (1, self.reconcile),
             (1, self.forget_scripts),
             (1, self.fill_up),
@@ -165,7 +167,11 @@ class Walk:
             (3, self.timetable.plan),
             (4, self.timetable.decide),
             (6, self.timetable.fire),
-            (2, self.timetable.hold),
+            (1, self.timetable.pause),
+            (1, self.timetable.resume),
+            (1, self.timetable.remove),
+            (1, self.timetable.remember),
+            (1, self.timetable.lose_the_lock),
             (5, self.cancelling.cancel),
             (3, self.cancelling.reschedule),
             (4, self.cancelling.end_cancelled),
@@ -319,7 +325,7 @@ class Walk:
                 id,
                 claiming(
                     id,
-                    unique=self._some_key(),
+                    unique=self.some_key(),
                     delay_ms=self._some_delay(),
                     chosen=self._again(),
                     priority=priority,
@@ -356,7 +362,7 @@ class Walk:
     async def debounce(self) -> None:
         """The last one wins: in place of the one that waits, or beside the one that runs."""
         [fresh, *_] = self._new_ids()
-        key = self._some_key()
+        key = self.some_key()
         job_id, replaces = fresh, ""
         for _ in range(4):  # as `Queue` does, which goes on until it is answered
             job = claiming(
@@ -490,7 +496,7 @@ class Walk:
                     found.add(holder)
         return found
 
-    def _some_key(self) -> str:
+    def some_key(self) -> str:
         return f"key-{self.random.randrange(6)}"
 
     def owned(self, job: Job) -> tuple[Belonging, ...]:
@@ -926,6 +932,26 @@ class Walk:
             self.holders[key] = job_id
             self.debounced.discard(job_id)
         return 1
+
+    async def discard(self) -> None:
+        """Somebody deletes dead letters: their jobs stay ended, and nothing else is touched."""
+        letters = [id for id, _ in await self.table.entries(self.keys.dead_letters)]
+        chosen = self.random.sample(letters, min(len(letters), self.random.randint(1, 2)))
+        self._names += 1
+        mending = Mending(self.client, self.keys, b"mending-%d" % self._names)
+        for _ in range(2 if self._again() else 1):
+            assert await mending.delete(1, [*chosen, b"1-1"]) == len(chosen)
+        left = [id for id, _ in await self.table.entries(self.keys.dead_letters)]
+        assert left == [id for id in letters if id not in chosen]
+
+    async def trim(self) -> None:
+        """Dead letters that are too old are dropped."""
+        letters = [id for id, _ in await self.table.entries(self.keys.dead_letters)]
+        more = True
+        while more:
+            dropped, more = await trim(self.client, self.keys, 2.0)
+            letters = letters[dropped:]
+            assert [id for id, _ in await self.table.entries(self.keys.dead_letters)] == letters
 
     async def forget_scripts(self) -> None:
         """The server restarted its script cache."""

@@ -405,6 +405,7 @@ async def test_a_schedule_shows_what_was_asked_for(opened: Queue) -> None:
         jitter=timedelta(minutes=2),
         deadline=600,
         missed=Missed.skip(grace=30),
+        unique="report:ada",
         attempts=7,
         backoff=Backoff.exponential(1, maximum=60),
         timeout=5,
@@ -427,6 +428,7 @@ async def test_a_schedule_shows_what_was_asked_for(opened: Queue) -> None:
         deadline=600.0,
         missed=Missed.skip(grace=30),
         declared=False,
+        unique="report:ada",
         options={
             "attempts": 7,
             "backoff": Backoff.exponential(1, maximum=60),
@@ -460,6 +462,82 @@ async def test_a_run_that_is_started_too_late_is_none(opened: Queue, notes: Note
     [letter] = await dead_letters(opened)
     assert letter["reason"] == b"expired"
     assert notes.made == []
+
+
+@pytest.mark.parametrize("unique", [None, "tick"])
+async def test_no_run_is_started_beside_one_that_goes_on(
+    opened: Queue, notes: Notes[Any], unique: str | None
+) -> None:
+    """With a unique key what is due meanwhile is left out, and counted; without, it starts."""
+    release = anyio.Event()
+
+    @opened.task
+    async def slow() -> None:
+        notes.add(current_job().scheduled_at)
+        await release.wait()
+
+    async with working(opened, drain_timeout=0):
+        await opened.schedules.upsert("s", slow, Every(0.02), unique=unique)
+        first = await notes.one()
+        while (found := await found_one(opened, "s")).fired + found.left_out < 5:
+            await opened.redis.call("PING")
+        if unique is None:
+            assert (found.left_out, found.unique) == (0, None)
+            assert found.fired >= 5
+            return
+        assert (found.fired, found.last_at) == (1, first)
+        assert notes.made == [first]
+        release.set()
+        assert (await notes.first(2))[1] > first, "once it has ended, the next one starts"
+
+
+async def test_a_run_that_waits_for_its_retry_goes_on(opened: Queue, notes: Notes[Any]) -> None:
+    @opened.task(backoff=Backoff.fixed(3600))
+    async def fail() -> None:
+        notes.add(current_job().id)
+        raise ValueError
+
+    async with working(opened):
+        await opened.schedules.upsert("s", fail, Every(0.02), unique="fail")
+        job_id = await notes.one()
+        while (await found_one(opened, "s")).left_out < 3:
+            await opened.redis.call("PING")
+        assert notes.made == [job_id]
+        await opened.job(job_id).cancel()  # and so its key is free again
+        assert (await notes.first(2))[1] != job_id
+
+
+async def test_run_now_finds_the_run_that_goes_on(opened: Queue, notes: Notes[Any]) -> None:
+    tick = noted(opened, notes)
+    await opened.schedules.upsert("s", tick, Every(3600), {"number": 3}, unique="tick")
+    first, again = await opened.schedules.run_now("s"), await opened.schedules.run_now("s")
+    other = await tick.options(unique="tick").enqueue(4)
+    assert (first.new, again.new, other.new) == (True, False, False)
+    assert first.id == again.id == other.id
+    async with working(opened) as worker:
+        await worker.wait_idle()
+        assert [number for _, number in notes.made] == [3]
+        assert (await opened.schedules.run_now("s")).new
+
+
+async def test_a_sink_hears_what_was_left_out(opened: Queue, notes: Notes[Any]) -> None:
+    @opened.every(0.02, unique="slow")
+    async def slow() -> None:
+        notes.add(True)
+        await anyio.sleep_forever()
+
+    sink = MemorySink()
+    async with working(opened, metrics=sink, drain_timeout=0):
+        await notes.one()
+        await until(lambda: any(one.left_out for one in sink.observations if isinstance(one, ScheduleFired)))
+    seen = [one for one in sink.observations if isinstance(one, ScheduleFired)]
+    assert [(one.jobs, one.left_out) for one in seen[:2]] == [(1, False), (0, True)]
+
+
+async def test_many_missed_runs_and_one_at_a_time_exclude_each_other(opened: Queue) -> None:
+    with pytest.raises(ValueError, match=r"one at a time: use Missed\.once\(\) or Missed\.skip\(\)"):
+        opened.every(60, unique="key", missed=Missed.all(3))(print_nothing)
+    await opened.schedules.upsert("s", "tick", Every(60), unique="key", missed=Missed.skip())
 
 
 async def test_schedules_are_listed_by_name_however_many(opened: Queue) -> None:

@@ -237,10 +237,12 @@ class Firing:
     Attributes:
         times: The planned times whose jobs are to be made, oldest first.
         next_ms: The next planned time; ``None`` when the schedule has ended.
+        otherwise_ms: The same if a job still holds the unique key, so that none is made; with such a key alone.
     """
 
     times: tuple[int, ...]
     next_ms: int | None
+    otherwise_ms: int | None = None
 
 
 def first(spec: Spec, now_ms: int) -> int | None:
@@ -272,11 +274,12 @@ def judge(spec: Spec, planned_ms: int, now_ms: int, fired: int, most: int = MOST
     times = _due(spec, planned_ms, now_ms)
     following = times[most] if len(times) > most else _after(spec.when, planned_ms, now_ms)
     times = [time for time in times[:most] if spec.end_ms is None or time <= spec.end_ms]
+    otherwise = _within(spec, following) if spec.extras.unique else None  # what is left out uses up no limit
     if spec.limit is not None:
         times = times[: max(0, spec.limit - fired)]
         if fired + len(times) >= spec.limit:
             following = None
-    return Firing(tuple(times), _within(spec, following))
+    return Firing(tuple(times), _within(spec, following), otherwise)
 
 
 def upcoming(spec: Spec, planned_ms: int, now_ms: int, fired: int) -> Iterator[int]:
@@ -305,7 +308,7 @@ def _due(spec: Spec, planned: int, now: int) -> list[int]:
     latest = _latest(when, planned, now)
     if missed.kind == "skip":
         return [latest] if now - latest <= missed.grace * 1000 else []
-    if missed.kind == "once":
+    if missed.kind == "once" or spec.extras.unique:  # of several, all but the first would find the key taken
         return [latest]
     if isinstance(when, Every):
         count = min(missed.most, (latest - planned) // when.milliseconds + 1)

@@ -17,7 +17,7 @@ from .._core.ids import IdMaker
 from .._core.keys import Keys
 from .._core.schedules import MOST, Firing, Spec, judge
 from .._redis.subscriber import Subscriber
-from .._store.schedules import Known, Look, Run, Scheduling
+from .._store.schedules import LEFT_OUT, Known, Look, Run, Scheduling
 from ..errors import ConfigurationError
 from ..metrics.sink import ScheduleFired
 from .channels import Bulletin
@@ -137,8 +137,8 @@ class Scheduler(Sleeper):
     async def _send(self, plans: Sequence[Plan], now_ms: int) -> None:
         done = await self._patience(self._scheduling.fire, plans)
         if self._bulletin.metrics:
-            for (known, firing, _), ours in zip(plans, done, strict=True):
-                if ours:
+            for (known, firing, _), how in zip(plans, done, strict=True):
+                if how:
                     assert known.spec is not None
                     late = (now_ms - known.planned_ms) / 1000
                     self._bulletin.observe(
@@ -146,7 +146,8 @@ class Scheduler(Sleeper):
                             queue=self._queue,
                             schedule=known.name,
                             task=known.spec.task,
-                            jobs=len(firing.times),
+                            jobs=0 if how == LEFT_OUT else len(firing.times),
+                            left_out=how == LEFT_OUT,
                             late=late,
                         )
                     )

@@ -19,11 +19,15 @@ from .._core.values import Undecodable
 from .._redis.client import Argument, Client
 from . import leading, scripts
 from .leading import COURTESY_MS, LOCK_MS
+from .publish import claims_ms
 from .tally import MINUTES, Tally
 
 #: Milliseconds for which an ended schedule is remembered after a program last asked for it, so that asking for the
 #: same once more does not begin anew.
 REMEMBERED_MS = 30 * 24 * 3600 * 1000
+
+#: Said of a schedule whose run was left out: a job still holds its unique key.
+LEFT_OUT = 2
 
 #: Schedules read at once.
 _PAGE = 50
@@ -63,6 +67,7 @@ class Known:
         why: What AnyQ does not understand about it.
         fired: How many runs it has made.
         last_ms: The last planned time whose run was made.
+        left_out: How many planned times made none, since a job held the unique key.
     """
 
     name: str
@@ -73,6 +78,7 @@ class Known:
     why: str
     fired: int
     last_ms: int | None
+    left_out: int = 0
 
     @property
     def planned_ms(self) -> int:
@@ -131,12 +137,18 @@ class Scheduling:
             [_text(n) for n in names],
         )
 
-    async def fire(self, plans: Sequence[tuple[Known, Firing, Sequence[Run]]]) -> list[bool]:
-        """Make jobs and plan anew, for each schedule in one step; tell for each whether that was done now."""
+    async def fire(self, plans: Sequence[tuple[Known, Firing, Sequence[Run]]]) -> list[int]:
+        """Make jobs and plan anew, for each schedule in one step.
+
+        Returns:
+            For each: 1 that was done now, `LEFT_OUT` so it was, and no job was made, since another one holds their
+            unique key; 0 somebody else was quicker, or it is not as it was.
+        """
         keys = self._keys
         calls: list[tuple[Sequence[Argument], Sequence[Argument]]] = []
         for known, firing, runs in plans:
             assert known.spec is not None
+            unique = known.spec.extras.unique if runs else ""
             args: list[Argument] = [
                 known.name,
                 known.score,
@@ -148,10 +160,14 @@ class Scheduling:
                 keys.due,
                 lane_byte(known.spec.extras.priority),
                 keys.widened,
+                runs[0].job_id if unique else "",
+                _moment(firing.otherwise_ms),
+                claims_ms(keys),
             ]
             for run in runs:
                 args += run.due_ms, known.spec.task, run.envelope
             indices = [keys.delayed_member(run.job_id) for run in runs]
+            claimed = [keys.unique(unique)] if unique else []
             record = keys.schedule(known.name)
             places = (
                 keys.schedules,
@@ -161,12 +177,12 @@ class Scheduling:
                 keys.delayed,
                 keys.scheduler_lock,
             )
-            calls.append(self._tally.words((*places, *indices), args))
+            calls.append(self._tally.words((*places, *indices, *claimed), args))
         replies = await self._client.run_many(scripts.FIRE_SCHEDULE, calls)
         for reply in replies:
             if isinstance(reply, RedisError):
                 raise reply
-        return [reply == 1 for reply in replies]
+        return [int(reply) for reply in replies]
 
     async def mark_declared(self) -> None:
         """Note that the declared schedules are written."""
@@ -264,7 +280,14 @@ class Scheduling:
 
 
 def _known(
-    name: str, place: bytes, score: bytes, definition: bytes, own: bytes, fired: bytes, last: bytes
+    name: str,
+    place: bytes,
+    score: bytes,
+    definition: bytes,
+    own: bytes,
+    fired: bytes,
+    last: bytes,
+    left_out: bytes,
 ) -> Known:
     spec, why = None, ""
     try:
@@ -280,7 +303,8 @@ def _known(
     # What has no definition was never written: a definition may be put there.
     named = token(definition, own) if definition else b""
     where = cast("Place", place.decode())
-    return Known(name, where, score, named, spec, why, _number(fired) or 0, _number(last))
+    counted = _number(fired) or 0, _number(last), _number(left_out) or 0
+    return Known(name, where, score, named, spec, why, *counted)
 
 
 def _number(digits: bytes) -> int | None:

@@ -332,6 +332,8 @@ def _as_json(schedule: Schedule, *, payload: bool) -> dict[str, Any]:
         "missed": {"kind": missed.kind, "most": missed.most, "grace": missed.grace},
         "declared": schedule.declared,
         "priority": schedule.priority,
+        "unique": schedule.unique,
+        "left_out": schedule.left_out,
         "attempts": options.get("attempts"),
         "backoff": None if backoff is None else repr(backoff),
         "timeout": options.get("timeout"),

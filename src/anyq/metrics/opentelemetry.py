@@ -97,6 +97,9 @@ class OpenTelemetrySink:
             "anyq.taken_over_jobs", "{job}", "Jobs that a worker that is gone had left."
         )
         self._scheduled = counter("anyq.scheduled_jobs", "{job}", "Jobs that schedules made.")
+        self._left_out = counter(
+            "anyq.left_out_runs", "{run}", "Runs of schedules that found their unique key taken."
+        )
         self._overdue = gauge("anyq.schedule.lag", "s", "By how much the last schedule fired late.")
         self._stats: dict[str, QueueStats] = {}
         meter.create_observable_gauge(
@@ -146,6 +149,7 @@ class OpenTelemetrySink:
                     self._taken_over.add(seen.jobs, queue)
                 case ScheduleFired():
                     self._scheduled.add(seen.jobs, self._task(queue, seen.task))
+                    self._left_out.add(int(seen.left_out), self._task(queue, seen.task))
                     self._overdue.set(seen.late, queue)
 
     # -- what the queues hold -----------------------------------------------------------------------------------------

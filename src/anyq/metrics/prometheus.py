@@ -95,6 +95,9 @@ class PrometheusSink(Collector):
         )
         self._taken_over = count("anyq_taken_over_jobs", "Jobs that a worker that is gone had left.", queue)
         self._scheduled = count("anyq_scheduled_jobs", "Jobs that schedules made.", job)
+        self._left_out = count(
+            "anyq_left_out_runs", "Runs of schedules that found their unique key taken.", job
+        )
         self._overdue = gauge("anyq_schedule_lag_seconds", "By how much the last schedule fired late.", queue)
         by_queue = (
             self._backoff, self._batches, self._promoted, self._late, self._leads, self._taken_over, self._overdue,
@@ -137,6 +140,7 @@ class PrometheusSink(Collector):
                     self._taken_over.labels(name).inc(seen.jobs)
                 case ScheduleFired():
                     self._scheduled.labels(name, task(name, seen.task)).inc(seen.jobs)
+                    self._left_out.labels(name, task(name, seen.task)).inc(seen.left_out)
                     self._overdue.labels(name).set(seen.late)
         for labels, count in ended.items():
             self._jobs.labels(*labels).inc(count)

@@ -114,8 +114,9 @@ class ScheduleFired:
         queue: The queue's name.
         schedule: The schedule's name.
         task: The task's name.
-        jobs: How many; none when its missed runs are skipped.
+        jobs: How many; none when its missed runs are skipped, or one was left out.
         late: Seconds from its planned time.
+        left_out: Whether its run was left out, since a job still held its unique key.
     """
 
     queue: str
@@ -123,6 +124,7 @@ class ScheduleFired:
     task: str
     jobs: int
     late: float
+    left_out: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -14,7 +14,7 @@ if ARGV[4] == '' then
 else
   redis.call('HSET', KEYS[2], 'anyq', ARGV[4])
 end
-if ARGV[7] == '1' then redis.call('HDEL', KEYS[2], 'fired', 'last') end
+if ARGV[7] == '1' then redis.call('HDEL', KEYS[2], 'fired', 'last', 'left_out') end
 redis.call('PERSIST', KEYS[2])
 -- A paused one stays paused: a program that starts must not resume it.
 local place = KEYS[1]
