@@ -56,6 +56,13 @@ def tasks_of(queue: Queue) -> None:
         assert job.scheduled_at is not None
         say(planned=round(job.scheduled_at.timestamp() * 1000), id=job.id)
 
+    @queue.aggregate(size=20, delay=0.5)
+    async def digest(numbers: list[int]) -> None:
+        job = current_job()
+        say(digest=numbers, id=job.id, attempt=job.attempt)
+        await anyio.sleep(0.3)
+        say(digested=numbers, id=job.id)
+
     @queue.task
     async def poison(number: int) -> None:
         say(ran=number, attempt=current_job().attempt)
