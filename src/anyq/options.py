@@ -263,8 +263,8 @@ def _refuse_contradictions(given: JobOptions, after: Collection[object]) -> None
         raise ValueError("debounce waits for a quiet window, and none was given: set window=... too")
     if debounce and any(value is not None for value in (delay, at, job_id)):
         raise ValueError("debounce chooses the job's time and id: it excludes delay, at and id")
-    if after and any(value is not None for value in (delay, at, unique)):
-        raise ValueError("after makes the job wait for others: it excludes delay, at, unique and debounce")
+    if after and (debounce or any(value is not None for value in (delay, at))):
+        raise ValueError("after makes the job wait for others: it excludes delay, at and debounce")
     if on_failure not in (None, "fail", "run"):
         raise ValueError(f"on_failure must be 'fail' or 'run', not {on_failure!r}")
     if on_failure is not None and not after:

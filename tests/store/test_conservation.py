@@ -169,6 +169,7 @@ MUTATIONS = {
     "who waits for two is let go by the first": ("_ending", "or left == 0 then", "or left <= 1 then"),
     "nobody is let go": ("_ending", "follow_up(key, owner, outcome, keep)", ""),
     "failure is not passed on": ("_ending", "mode == 'f' and outcome ~= 'done'", "false"),
+    "a job that waits takes no key": ("await", "redis.call('SET', unique,", "redis.call('GET', unique,"),
     "who comes after the end waits": ("await", "elseif state == 'alive' then", "elseif state then"),
     "what is told is written by whoever comes": (
         "note",

@@ -65,8 +65,9 @@ async def do_everything(client: Client, keys: Keys) -> None:
     waiting = [
         claiming("w", tracked=True, after=("t",)),
         claiming("v", tracked=True, after=("t", "nobody")),
+        claiming("x", tracked=True, after=("t",), unique="x", chosen=True, window_ms=9),
     ]
-    assert await producer.await_(4, 4, waiting, 1000) == [True, Obstacle("nobody", crowded=False)]
+    assert await producer.await_(4, 4, waiting, 1000) == [True, Obstacle("nobody", crowded=False), True]
     await client.call("ZADD", keys.delayed, 1, "junk")
     assert (await hands.promoting.promote(100)).spoiled == 1
     entries = [entry.id for entry in await hands.take(5)]

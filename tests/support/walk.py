@@ -353,6 +353,7 @@ class Walk:
                 chosen=chosen,
                 tracked=True,
                 after=tuple(self.random.sample(some, min(len(some), self.random.randint(1, 3)))),
+                unique=self.random.choice([None, None, self.some_key()]),
                 runs_anyway=self.random.random() < 0.3,
                 priority=self._some_priority(),
             )
@@ -431,18 +432,16 @@ class Walk:
             self._added(job_id, job, said, waiting)
 
     def _added(self, job_id: str, job: Addition, said: Answer, waiting: set[str | None]) -> None:
-        strangers = set(job.after) - self.tracked.keys()
-        if job.after and job.claim and job_id in self.added and not self.ended[job_id]:
-            assert said is False, f"{job_id} lives, and is told to be {said}"
-            return
-        if isinstance(said, Obstacle) or strangers:
-            assert isinstance(said, Obstacle)
-            assert said.job_id in strangers, f"{job_id} is told that nobody knows {said.job_id}"
-            return
         lives = job_id in self.added and not self.ended[job_id]
         holder = self.holders.get(job.unique or "")
         if holder is not None and self.ended[holder]:
             holder = None
+        strangers = set(job.after) - self.tracked.keys()
+        refused = (job.claim and lives) or holder is not None
+        if not refused and (isinstance(said, Obstacle) or strangers):
+            assert isinstance(said, Obstacle)
+            assert said.job_id in strangers, f"{job_id} is told that nobody knows {said.job_id}"
+            return
         if job.claim and lives:
             assert said is False, f"{job_id} lives, and is told to be {said}"
         elif holder is not None and not (job.replaces is not None and holder in self.debounced):

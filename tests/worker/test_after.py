@@ -10,7 +10,7 @@ import pytest
 from tests.support.servers import SECONDS
 from tests.worker.conftest import AT_ONCE, Notes, dead_letters, drained, until, working
 
-from anyq import JobFailed, JobStatus, Queue, Retention, Task, Unrecoverable, current_job
+from anyq import JobFailed, JobOptions, JobStatus, Queue, Retention, Task, Unrecoverable, current_job
 from anyq._store.publish import MOST_CHILDREN
 
 pytestmark = pytest.mark.anyio
@@ -215,6 +215,41 @@ async def test_failure_goes_down_to_grandchildren_at_once_though_other_parents_s
     assert notes.made == ["bad", "sturdy"]
 
 
+@pytest.mark.parametrize("ends", ["done", "dead", "cancelled", "failed with its parent"])
+async def test_a_job_that_waits_holds_its_unique_key_until_it_has_ended(
+    queue: Queue, step: Task[..., Any], notes: Notes[Any], ends: str
+) -> None:
+    async with queue:
+        parent = await step.options(tracked=True).enqueue("parent", fail="for good" if "with" in ends else "")
+        options: JobOptions = {"after": [parent], "unique": "k"}
+        child = await step.options(**options).enqueue("child", fail="for good" if ends == "dead" else "")
+        again = await step.options(**options).enqueue("again")
+        elsewhere = await step.options(unique="k").enqueue("elsewhere")
+        assert (child.new, again.new, elsewhere.new) == (True, False, False)
+        assert child.id == again.id == elsewhere.id
+        if ends == "cancelled":
+            await child.cancel()
+        else:
+            await drained(queue)
+        assert (await step.options(after=[parent], on_failure="run", unique="k").enqueue("next")).new
+        await drained(queue)
+        assert await remains(queue) == []
+    assert notes.made[-1] == "next"
+    assert notes.made.count("child") == (ends in {"done", "dead"})
+
+
+async def test_a_unique_key_is_kept_for_its_window_beside_what_a_job_waited_for(
+    queue: Queue, step: Task[..., Any]
+) -> None:
+    async with queue:
+        parent = await step.options(tracked=True).enqueue("parent")
+        child = await step.options(after=[parent], id="mine", unique="k", window=100).enqueue("child")
+        await drained(queue)
+        later = await step.options(after=[parent], id="other", unique="k", window=100).enqueue("later")
+        assert (child.new, later.new, later.id) == (True, False, "mine")
+        assert 90_000 < await queue.redis.call("PTTL", queue.keys.unique("k")) <= 100_000
+
+
 async def test_how_a_job_ended_is_known_for_as_long_as_the_queue_says(redis_url: str) -> None:
     queue = Queue("work", redis_url, retention=Retention(outcomes=100))
     forgetful = Queue("forgetful", redis_url, retention=Retention(outcomes=0))
@@ -294,8 +329,8 @@ async def test_jobs_wait_for_those_of_their_own_queue(
         ({"after": "x"}, "after must be a list of jobs"),
         ({"after": 3}, "after must be a list of jobs"),
         ({"after": [3]}, "a job of after must be a string"),
-        ({"after": ["x"], "delay": 1}, "excludes delay, at, unique and debounce"),
-        ({"after": ["x"], "unique": "x"}, "excludes delay, at, unique and debounce"),
+        ({"after": ["x"], "delay": 1}, "excludes delay, at and debounce"),
+        ({"after": ["x"], "unique": "x", "debounce": True, "window": 1}, "excludes delay, at and debounce"),
         ({"on_failure": "run"}, "set after="),
         ({"after": ["x"], "on_failure": "panic"}, "on_failure must be 'fail' or 'run', not 'panic'"),
     ],

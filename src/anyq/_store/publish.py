@@ -239,8 +239,10 @@ class Publishing:
             assert job.job_id is not None
             keys += (self._keys.track(id) for id in (job.job_id, *job.after))
             keys += self._claimed(job.job_id) if job.claim else ()
+            keys += () if job.unique is None else (self._keys.unique(job.unique),)
             args += job.job_id, delayed_member(job.name, job.envelope, job.priority)
-            args += "r" if job.runs_anyway else "f", job.claim, len(job.after), *job.after
+            args += "r" if job.runs_anyway else "f", job.claim, "" if job.unique is None else job.window_ms
+            args += len(job.after), *job.after
         reply = await self._tally.run(scripts.AWAIT, keys, args)
         if reply == -1:
             raise Full
