@@ -13,6 +13,7 @@ from statistics import median
 import anyio
 
 from anyq import Queue
+from anyq.cli.watch.looks import look as watch_look
 
 NAME = "bench-million"
 BATCH = 1000
@@ -36,6 +37,28 @@ async def fill(queue: Queue, jobs: int) -> None:
         await queue.redis.call("XADD", queue.keys.history, f"{minute * 60_000}-0", *totals)
 
 
+async def page(queue: Queue, *states: str, newest_first: bool = False) -> None:
+    """What `anyq jobs` shows."""
+    async for _ in queue.jobs(states or None, limit=50, newest_first=newest_first):
+        pass
+
+
+def looks(queue: Queue) -> dict[str, Callable[[], Awaitable[object]]]:
+    """What people ask."""
+    return {
+        "stats()": queue.stats,
+        "history(60)": queue.history,
+        "history(10080)": lambda: queue.history(10_080),
+        "workers()": queue.workers,
+        "jobs(limit=50)": lambda: page(queue),
+        "jobs(limit=50, newest_first=True)": lambda: page(queue, newest_first=True),
+        "jobs('delayed', limit=50)": lambda: page(queue, "delayed"),
+        "explain(a delayed job)": lambda: queue.explain("delayed"),
+        "dead_letters.list(limit=20)": lambda: queue.dead_letters.list(limit=20),
+        "one look of anyq watch": lambda: watch_look(queue, None),
+    }
+
+
 async def main(url: str, jobs: int) -> None:
     """Fill, look, tidy up."""
     async with Queue(NAME, url) as queue:
@@ -44,12 +67,11 @@ async def main(url: str, jobs: int) -> None:
         await fill(queue, jobs)
         print(f"history of a week: {await queue.redis.memory_usage(queue.keys.history)} bytes in Redis")
         await queue.redis.call("CONFIG", "SET", "slowlog-log-slower-than", 0)
-        looks: dict[str, Callable[[], Awaitable[object]]] = {
-            "stats()": queue.stats,
-            "history(60)": queue.history,
-            "history(10080)": lambda: queue.history(10_080),
-        }
-        for what, look in looks.items():
+        await queue.enqueue("job", id="delayed", delay=3600)
+        await queue.redis.call(
+            "XADD", queue.keys.dead_letters, "*", "d", "x", "n", "job", "reason", "decode_failed"
+        )
+        for what, look in looks(queue).items():
             await queue.redis.call("SLOWLOG", "RESET")
             await queue.redis.call("CONFIG", "SET", "slowlog-max-len", 10_000)
             took: list[float] = []

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from anyio.lowlevel import checkpoint
+
 from ._core.keys import Keys
 from ._core.totals import MINUTE, Totals, by_minute, lately
 from ._redis.client import Client
@@ -18,12 +20,15 @@ from .vitals import Minute, QueueStats, Rates
 #: Minutes of history from which the rates of the last five follow: five and the one before, of which a part counts.
 _LATELY = 6
 
+#: Minutes of a history after which others have a turn: what is told of two months takes a second.
+_TURN = 200
+
+_NOTHING = Totals()
+
 
 async def stats(client: Client, keys: Keys) -> QueueStats:
     """Tell what a queue holds, how long it has waited, and what was ever counted."""
-    depths = await inspect.depths(client, keys)
-    ages = await inspect.ages(client, keys)
-    counted = await totals.read(client, keys, _LATELY)
+    depths, ages, counted = await inspect.everything(client, keys, _LATELY)
     ever = counted.totals
     return QueueStats(
         ready=max(0, depths.ready - depths.held),
@@ -57,10 +62,18 @@ async def stats(client: Client, keys: Keys) -> QueueStats:
 async def history(client: Client, keys: Keys, minutes: int) -> list[Minute]:
     """Tell what happened in each of the last ``minutes``, the one that has only begun last."""
     counted = await totals.read(client, keys, minutes)
-    happened = by_minute(counted.totals, counted.rows)
+    happened: dict[int, Totals] = {}
+    for place, (start, totals_of_it) in enumerate(by_minute(counted.totals, counted.rows)):
+        happened[start] = totals_of_it
+        if place % _TURN == 0:
+            await checkpoint()
     present = counted.now_ms // MINUTE * MINUTE
-    starts = range(present - (minutes - 1) * MINUTE, present + MINUTE, MINUTE)
-    return [_minute(start, happened.get(start, Totals())) for start in starts]
+    told: list[Minute] = []
+    for start in range(present - (minutes - 1) * MINUTE, present + MINUTE, MINUTE):
+        told.append(_minute(start, happened.get(start, _NOTHING)))
+        if len(told) % _TURN == 0:
+            await checkpoint()
+    return told
 
 
 def _minute(start: int, happened: Totals) -> Minute:
@@ -82,5 +95,6 @@ def _end(until_ms: int) -> datetime | None:
 
 
 def _rates(counted: Counted, minutes: int) -> Rates:
-    added, ended, failed = lately(by_minute(counted.totals, counted.rows), counted.now_ms, minutes)
+    happened = dict(by_minute(counted.totals, counted.rows))
+    added, ended, failed = lately(happened, counted.now_ms, minutes)
     return Rates(added=added, ended=ended, failed=failed)

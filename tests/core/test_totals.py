@@ -9,12 +9,12 @@ from anyq._core.totals import MINUTE, Totals, by_minute, lately
 
 def test_what_happened_in_a_minute_is_the_difference_to_what_was_written_down_next() -> None:
     rows = [(9 * MINUTE, Totals(added=7, done=5)), (4 * MINUTE, Totals(added=2)), (3 * MINUTE, Totals())]
-    assert by_minute(Totals(added=10, done=10), rows) == {
+    assert dict(by_minute(Totals(added=10, done=10), rows)) == {
         9 * MINUTE: Totals(added=3, done=5),
         4 * MINUTE: Totals(added=5, done=5),
         3 * MINUTE: Totals(added=2),
     }
-    assert by_minute(Totals(added=10), []) == {}
+    assert list(by_minute(Totals(added=10), [])) == []
 
 
 def test_a_total_that_became_less_began_anew() -> None:

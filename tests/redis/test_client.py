@@ -180,9 +180,14 @@ async def test_a_script_flushed_again_and_again_is_never_noticed(client: Client)
 async def test_a_batch_of_script_calls_survives_a_flush(client: Client) -> None:
     counting = Script("count", "return redis.call('INCRBY', KEYS[1], ARGV[1])")
     await client.call("SCRIPT", "FLUSH")
-    assert await client.run_many(counting, [(["n"], [1]), (["n"], [10]), (["n"], [100])]) == [1, 11, 111]
-    assert await client.run_many(counting, [(["n"], [1])]) == [112]
-    assert await client.run_many(counting, []) == []
+    another = Script("read", "return redis.call('GET', KEYS[1])")
+    calls = [
+        (counting, ["n"], [1]), (another, ["n"], []), (counting, ["n"], [10]), (another, ["n"], []),
+        (counting, ["n"], [100]),
+    ]  # fmt: skip
+    assert await client.run_many(calls) == [1, b"1", 11, b"11", 111]
+    assert await client.run_many(calls[:1]) == [112]
+    assert await client.run_many([]) == []
 
 
 async def test_a_scripts_own_error_is_raised(client: Client) -> None:

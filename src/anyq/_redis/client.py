@@ -31,6 +31,9 @@ from .scripts import Script
 from .settings import TransportSettings
 from .tasks import BlockTasks
 
+#: A script, its keys and its arguments.
+ScriptCall = tuple[Script, Sequence[Argument], Sequence[Argument]]
+
 OnChange = Callable[["Client", RedisUnavailable | ConfigurationError | None], None]
 
 
@@ -251,23 +254,26 @@ class Client(AsyncCoreCommands):
             raise waiter.error
         return waiter.reply
 
-    async def run_many(
-        self,
-        script: Script,
-        calls: Sequence[tuple[Sequence[Argument], Sequence[Argument]]],
-        *,
-        timeout: float | None = None,
-    ) -> list[Any]:
-        """Run a script for each (keys, args), in one write; error replies are elements.
+    async def run_many(self, calls: Sequence[ScriptCall], *, timeout: float | None = None) -> list[Any]:
+        """Run scripts, each with its keys and its arguments, in one write; error replies are elements.
 
-        The calls that met NOSCRIPT did nothing, and are sent again: the first with the body, the others by the hash.
+        The calls that met NOSCRIPT did nothing, and are sent again: the first of a script with the body, its others by
+        the hash.
         """
-        words = [(script.sha, len(keys), *keys, *args) for keys, args in calls]
-        replies = await self.call_many([(b"EVALSHA", *rest) for rest in words], timeout=timeout)
+        words = [(len(keys), *keys, *args) for _, keys, args in calls]
+        replies = await self.call_many(
+            [(b"EVALSHA", script.sha, *rest) for (script, *_), rest in zip(calls, words, strict=True)],
+            timeout=timeout,
+        )
         missed = [place for place, reply in enumerate(replies) if error_code(reply) == "NOSCRIPT"]
         if missed:
-            again: list[Sequence[Argument]] = [(b"EVALSHA", *words[place]) for place in missed]
-            again[0] = (b"EVAL", script.body, *words[missed[0]][1:])
+            again: list[Sequence[Argument]] = []
+            told: set[bytes] = set()
+            for place in missed:
+                script = calls[place][0]
+                name = (b"EVALSHA", script.sha) if script.sha in told else (b"EVAL", script.body)
+                again.append((*name, *words[place]))
+                told.add(script.sha)
             for place, reply in zip(missed, await self.call_many(again, timeout=timeout), strict=True):
                 replies[place] = reply
         return replies

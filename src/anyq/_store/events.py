@@ -10,7 +10,7 @@ import msgpack
 from redis.exceptions import RedisError
 
 from .._core.keys import Keys
-from .._redis.client import Argument, Client
+from .._redis.client import Argument, Client, ScriptCall
 from .._redis.replies import field, is_map
 from .._redis.solo import Solo
 from . import scripts
@@ -28,11 +28,11 @@ _pack = msgpack.Packer(use_bin_type=False).pack
 
 async def append(client: Client, keys: Keys, events: Sequence[Sequence[Argument]], keep: int) -> list[Any]:
     """Write events, each a row of fields and values, in one write; error replies are elements, one per script."""
-    calls: list[tuple[Sequence[Argument], Sequence[Argument]]] = [
-        ((keys.events,), (keep, _pack(events[start : start + _IN_ONE_SCRIPT])))
+    calls: list[ScriptCall] = [
+        (scripts.APPEND, (keys.events,), (keep, _pack(events[start : start + _IN_ONE_SCRIPT])))
         for start in range(0, len(events), _IN_ONE_SCRIPT)
     ]
-    return await client.run_many(scripts.APPEND, calls)
+    return await client.run_many(calls)
 
 
 @attrs.frozen

@@ -16,7 +16,7 @@ from .._core.codec import lane_byte
 from .._core.keys import Keys
 from .._core.schedules import Firing, Spec, decode, encode, token
 from .._core.values import Undecodable
-from .._redis.client import Argument, Client
+from .._redis.client import Argument, Client, ScriptCall
 from . import leading, scripts
 from .leading import COURTESY_MS, LOCK_MS
 from .publish import claims_ms
@@ -145,7 +145,7 @@ class Scheduling:
             unique key; 0 somebody else was quicker, or it is not as it was.
         """
         keys = self._keys
-        calls: list[tuple[Sequence[Argument], Sequence[Argument]]] = []
+        calls: list[ScriptCall] = []
         for known, firing, runs in plans:
             assert known.spec is not None
             unique = known.spec.extras.unique if runs else ""
@@ -177,8 +177,8 @@ class Scheduling:
                 keys.delayed,
                 keys.scheduler_lock,
             )
-            calls.append(self._tally.words((*places, *indices, *claimed), args))
-        replies = await self._client.run_many(scripts.FIRE_SCHEDULE, calls)
+            calls.append((scripts.FIRE_SCHEDULE, *self._tally.words((*places, *indices, *claimed), args)))
+        replies = await self._client.run_many(calls)
         for reply in replies:
             if isinstance(reply, RedisError):
                 raise reply

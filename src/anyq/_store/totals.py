@@ -9,7 +9,7 @@ import attrs
 
 from .._core.keys import Keys
 from .._core.totals import MINUTE, Totals
-from .._redis.client import Client
+from .._redis.client import Client, ScriptCall
 from . import scripts
 
 #: Minutes that are read at once: a bounded time in which the server serves nobody else.
@@ -38,20 +38,35 @@ class Counted:
     rows: list[tuple[int, Totals]]
 
 
+def asking(keys: Keys, minutes: int) -> ScriptCall:
+    """Give the call that asks for the totals, and for so many minutes of the history, or the first of their pages."""
+    return scripts.TOTALS, (keys.counts, keys.history, keys.parked), (min(minutes, _PAGE), _MOST_TASKS)
+
+
+def counted(reply: Any, minutes: int) -> Counted:
+    """Read what was answered to that; of the history no more than was asked for."""
+    now_ms, totals, parked, *found = reply
+    first = _first(now_ms, minutes)
+    return Counted(
+        now_ms, Totals.read(totals), *_parked(parked), [row for row in _rows(found) if row[0] >= first]
+    )
+
+
 async def read(client: Client, keys: Keys, minutes: int) -> Counted:
     """Read the totals, and the history of the last ``minutes``, the present one among them."""
-    now_ms, totals, parked, *found = await client.run(
-        scripts.TOTALS, (keys.counts, keys.history, keys.parked), (min(minutes, _PAGE), _MOST_TASKS)
-    )
-    first = (now_ms // MINUTE - minutes + 1) * MINUTE
-    rows = _rows(found)
+    found = counted(await client.run(*asking(keys, minutes)), minutes)
+    page, first = found.rows, _first(found.now_ms, minutes)
     # The next to be read is older than all these, and does not change any more.
-    while len(found) == _PAGE and rows[-1][0] > first:
-        found = await client.call(
-            b"XREVRANGE", keys.history, b"(" + found[-1][0], max(0, first), b"COUNT", _PAGE
-        )
-        rows += _rows(found)
-    return Counted(now_ms, Totals.read(totals), *_parked(parked), [row for row in rows if row[0] >= first])
+    while len(page) == _PAGE and page[-1][0] > first:
+        older = (b"XREVRANGE", keys.history, page[-1][0] - 1, max(0, first), b"COUNT", _PAGE)
+        page = _rows(await client.call(*older))
+        found.rows.extend(page)
+    return found
+
+
+def _first(now_ms: int, minutes: int) -> int:
+    """When the first of so many minutes began."""
+    return (now_ms // MINUTE - minutes + 1) * MINUTE
 
 
 def _rows(found: Sequence[Any]) -> list[tuple[int, Totals]]:
