@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Generator
 from typing import Any
@@ -13,7 +14,7 @@ from click.testing import CliRunner
 from tests.cli.programs import Program, enqueue, worker
 from tests.cli.terminal import on_a_terminal
 from tests.faults.test_rights import PRODUCER, WORKER, known_to, url_of
-from tests.support.servers import HOST, Server, free_port, replica_pair
+from tests.support.servers import HOST, Sentinel, Server, free_port, replica_pair
 
 from anyq import Queue
 from anyq.cli.commands import anyq
@@ -145,6 +146,69 @@ def test_a_replica_takes_no_jobs_and_its_primary_is_named(server_program: Any) -
         assert (seen.faults, seen["replicas"]["found"]) == ({}, "1 replica")
 
 
+def test_a_replica_that_has_not_got_the_data_yet_is_named(start_server: StartServer) -> None:
+    waits = ("--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "3600")
+    primary = start_server(tcp=True, arguments=waits)
+    replica = start_server(tcp=True, arguments=("--replicaof", HOST, str(primary.port)))
+    while not primary.command("INFO", "replication")["connected_slaves"]:
+        pass
+    seen = doctor(url=primary.url)
+    assert seen.faults == {"replicas": "warning"}
+    assert f"{HOST}:{replica.port}" in seen["replicas"]["found"]
+    assert doctor(url=replica.url).faults == {"role": "problem"}
+
+
+def test_a_replica_that_lags_behind_is_named(server_program: Any) -> None:
+    with replica_pair(server_program) as pair, pair.replica.paused():
+        while not (seen := doctor(url=pair.primary.url)).faults:
+            pass
+        assert (seen.code, seen.faults) == (0, {"replicas": "warning"})
+        assert f"of 1 replicas these lag behind: {HOST}:{pair.replica.port}" == seen["replicas"]["found"]
+
+
+def test_a_sentinel_is_no_server(start_server: StartServer, server_program: Any) -> None:
+    with Sentinel(program=server_program, tcp=True, watches=start_server(tcp=True)) as sentinel:
+        seen = on_queue(sentinel.tcp_url)
+        assert (seen.code, seen.faults) == (1, {"reach": "problem"})
+        assert "is a Sentinel" in seen["reach"]["found"]
+        with worker(sentinel.tcp_url) as program:
+            assert program.exit_code() == 1
+        assert "is a Sentinel" in program.output
+
+
+@pytest.mark.parametrize(("hours", "said"), [(-2, "2.0 h ahead of ours"), (2, "2.0 h behind ours")])
+def test_clocks_that_differ_are_told(server: Server, redis_url: str, hours: int, said: str) -> None:
+    """By a program on a machine whose clock is wrong; the server's cannot be set by who is not root."""
+    wrong = f"import time; right = time.time; time.time = lambda: right() + {hours * 3600}"
+    command = [sys.executable, "-c", f"{wrong}; from anyq.cli import main; main()"]
+    ran = subprocess.run(
+        [*command, "doctor", "--url", redis_url, "--json"], capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    findings = {one["check"]: one for one in json.loads(ran.stdout)["findings"]}
+    assert (findings["clock"]["verdict"], said in findings["clock"]["found"]) == ("warning", True)
+
+
+#: What is known of the servers that the suite is run on.
+JUDGED = {
+    "redis 6.2.14": "lacks security releases", "redis 7.0.15": "not maintained any more",
+    "redis 8.2.3": "lacks security releases", "redis 8.6.3": "lacks security releases",
+    "valkey 8.1.1": "lacks security releases", "valkey 9.1.2": "no flaw",
+}  # fmt: skip
+
+
+def test_versions_are_judged_as_servers_tell_them(server: Server, redis_url: str) -> None:
+    info = server.command("INFO", "server")
+    name = (
+        f"valkey {info['valkey_version']}" if "valkey_version" in info else f"redis {info['redis_version']}"
+    )
+    seen = doctor(url=redis_url)
+    assert seen["version"]["found"].lower() == name
+    assert seen["version"]["verdict"] == "ok"
+    assert JUDGED.get(name, "") in seen["security"]["found"]
+    assert seen["security"]["verdict"] == ("ok" if "no flaw" in seen["security"]["found"] else "warning")
+
+
 def test_a_primary_without_the_replicas_that_it_wants_refuses_writes(start_server: StartServer) -> None:
     server = start_server()
     with server.configured(min_replicas_to_write=1):
@@ -216,6 +280,15 @@ def test_keys_and_channels_that_are_not_allowed_are_named(server: Server, redis_
     assert seen["rights"]["verdict"] == "problem"
     assert "the channels of the queues" in seen["rights"]["found"]
     assert seen["rights"]["mend"].endswith("'&{anyq:emails}:*'")
+
+
+@pytest.mark.usefixtures("users")
+def test_a_user_who_may_not_ask_for_the_time_is_told_so(server: Server, redis_url: str) -> None:
+    seen = on_queue(grant(server, "timeless", f"{WORKER} +acl|whoami".replace("+time ", "")))
+    assert seen.code == 3
+    assert (seen["clock"]["verdict"], seen["rights"]["verdict"]) == ("unknown", "problem")
+    assert "timeless may not use time" in seen["rights"]["found"]
+    assert seen["queue"]["verdict"] == "unknown"
 
 
 @pytest.mark.usefixtures("users")

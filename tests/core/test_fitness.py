@@ -45,7 +45,6 @@ def test_a_good_server_has_no_fault() -> None:
     ("given", "found"),
     [
         ({"info": {"redis_version": "6.0.16"}}, {"version": "problem"}),
-        ({"info": {"redis_mode": "sentinel"}}, {"version": "problem"}),
         ({"info": {"redis_version": "8.2.2"}}, {"version": "warning", "security": "warning"}),
         ({"info": {"redis_version": "8.2.8"}}, {"security": "warning"}),
         ({"info": {"redis_version": "7.0.15"}}, {"security": "warning"}),

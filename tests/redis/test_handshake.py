@@ -16,7 +16,7 @@ import redis
 from redis.credentials import CredentialProvider
 from tests.redis.conftest import IMPATIENT
 from tests.support.proxy import GONE
-from tests.support.servers import SECONDS, Server, free_port
+from tests.support.servers import SECONDS, Sentinel, Server, free_port
 from tests.support.tls import certificates, terminator
 
 from anyq._redis.address import Address
@@ -154,6 +154,15 @@ async def test_a_server_that_does_not_know_hello_is_spoken_to_in_the_old_words(
     async with Client(f"{server.url}?protocol=3") as client:
         with pytest.raises(ConfigurationError, match="RESP3"):
             await client.call("PING")
+
+
+async def test_a_sentinel_is_told_from_a_server(start_server: StartServer, server_program: Path) -> None:
+    server = start_server(tcp=True)
+    with Sentinel(program=server_program, tcp=True, watches=server) as sentinel:
+        for url in (sentinel.tcp_url, sentinel.tcp_url + "?protocol=2", sentinel.url):
+            async with Client(url) as client:
+                with pytest.raises(ConfigurationError, match=r"is a Sentinel.* server it watches"):
+                    await client.call("PING")
 
 
 async def test_too_many_clients_is_waited_for(start_server: StartServer) -> None:

@@ -248,6 +248,23 @@ class Server:
         assert self._process.wait(SECONDS), f"{self!r} did not end"
 
 
+@attrs.define(kw_only=True, eq=False, repr=False)
+class Sentinel(Server):
+    """A Sentinel that watches another server.
+
+    Attributes:
+        watches: That one, which listens on a port.
+    """
+
+    watches: Server
+
+    def _all_arguments(self) -> list[str]:
+        watched = f"sentinel monitor jobs {HOST} {self.watches.port} 1\n"
+        (self.home.path / "sentinel.conf").write_text(watched, encoding="utf-8")
+        port = ("--port", str(self.port), "--bind", HOST)
+        return ["sentinel.conf", "--sentinel", "--unixsocket", self.socket.name, *port, *self.arguments]
+
+
 @attrs.frozen
 class Pair:
     """A primary and its replica, in step at the start."""

@@ -100,12 +100,6 @@ def _version(facts: Facts) -> Finding:
         return _hidden("INFO")
     version = _numbers(facts.version)
     named = f"{facts.server.capitalize()} {facts.version}"
-    if facts.info.get("redis_mode") == "sentinel":
-        return problem(
-            f"{named} is a Sentinel",
-            why="it keeps no data, and AnyQ does not ask it where the data is",
-            mend="point the URL to the server that it watches",
-        )
     if facts.server == "redis" and version < _OLDEST:
         return problem(
             f"{named} is older than 6.2",

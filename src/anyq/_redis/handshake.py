@@ -52,6 +52,9 @@ class Greeting:
     version: str = ""
     role: str = ""
 
+    mode: str = ""
+    """``"standalone"``, ``"cluster"`` or ``"sentinel"``."""
+
 
 async def shake_hands(exchange: Exchange, address: Address, *, name: str | None) -> Greeting:
     """Authenticate, agree on a protocol, choose the database.
@@ -71,6 +74,10 @@ async def shake_hands(exchange: Exchange, address: Address, *, name: str | None)
 
     if not isinstance(reply, RedisError):
         greeting = _read_greeting(reply)
+        if greeting.mode == "sentinel":
+            raise ConfigurationError(
+                f"{address.where} is a Sentinel, which keeps no data: the URL must be that of the server it watches"
+            )
         await _settle(exchange, address, [])
         return greeting
     code = error_code(reply)
@@ -126,7 +133,7 @@ def _read_greeting(reply: Any) -> Greeting:
     return Greeting(
         protocol=facts[b"proto"],
         connection_id=connection_id if isinstance(connection_id, int) else None,
-        **{field: _text(facts.get(field.encode())) for field in ("server", "version", "role")},
+        **{field: _text(facts.get(field.encode())) for field in ("server", "version", "role", "mode")},
     )
 
 

@@ -43,13 +43,15 @@ async def facts_of(client: Client, keys: Keys) -> QueueFacts:
         await client.call_many([(b"EXISTS", keys.heartbeat(name)) for name in names]) if names else ()
     )
     silent = [name for name, lives in zip(names, alive, strict=True) if lives == 0]
-    (now_s, now_us), run, *locks = await client.call_many(
+    clock, run, *locks = await client.call_many(
         [
             (b"TIME",), (b"ZRANGE", keys.schedules, 0, 0, b"WITHSCORES"),
             *((b"PTTL", lock) for lock in (keys.promoter_lock, keys.scheduler_lock)),
         ]
     )  # fmt: skip
-    now = int(now_s) * 1000 + int(now_us) // 1000
+    if isinstance(clock, RedisError):
+        raise clock
+    now = int(clock[0]) * 1000 + int(clock[1]) // 1000
     depths, ages = await inspect.depths(client, keys), await inspect.ages(client, keys)
     return attrs.evolve(
         facts,
