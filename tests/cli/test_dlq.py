@@ -200,7 +200,7 @@ def test_nothing_that_a_stranger_wrote_reaches_the_terminal_as_more_than_text(
     )  # fmt: skip
     for arguments in (["list"], ["show", letter, "--payload"]):
         if where == "terminal":
-            _, said = on_a_terminal("dlq", *arguments, "-q", "letters", url=redis_url)
+            _, said = on_a_terminal("dlq", *arguments, "-q", "letters", url=redis_url, columns=300)
             # What rich itself sends: colours and styles of the table, and no more.
             said = re.sub(r"\x1b\[[0-9;]*m", "", said).replace("\r\n", "\n")
         else:

@@ -23,7 +23,7 @@ def test_status_counts_jobs_in_a_pipe_on_a_terminal_and_for_programs(server: Ser
     assert float(first[6]) >= 0
     assert first[8:14] == ["0", "0", "2", "0", "0", "0"]
     assert float(first[15]) > 0
-    assert second == ["none", *"00000", "", "", *"0000000", "0.00", "0.00", "0.00"]
+    assert second == ["none", *"00000", "", "", *"0000000", "0.00", "0.00", "0.00", "0"]
 
     with Program("status", "-q", "cli", "--json", url=redis_url) as program:
         [found] = json.loads(program.output)["queues"]
@@ -36,6 +36,7 @@ def test_status_counts_jobs_in_a_pipe_on_a_terminal_and_for_programs(server: Ser
     assert found == {
         "queue": "cli", "ready": 2, "running": 0, "delayed": 0, "due": 0, "aside": 0, "dead": 0, "trimmed": 0,
         "next_due": None, "paused": False, "paused_until": None, "paused_tasks": {},
+        "workers": 0,
         "waiting": 0, "parked": 0, "parked_by_task": {}, "added": 2, "replayed": 0, "done": 0, "failed": 0,
         "retried": 0, "given_up": 0, "cancelled": 0, "lost": 0,
     }  # fmt: skip
@@ -71,3 +72,15 @@ def test_the_history_is_shown_minute_by_minute(redis_url: str) -> None:
     code, said = on_a_terminal("status", "-q", "cli", "--history=2", url=redis_url)
     assert code == 0
     assert "given up" in said
+
+
+def test_on_a_terminal_it_says_why_nothing_runs_and_when_a_name_is_nobody_s(redis_url: str) -> None:
+    enqueue(redis_url, "short")
+    with Program("pause", "-q", "cli", url=redis_url) as program:
+        assert program.exit_code() == 0
+    code, said = on_a_terminal("status", "-q", "cli", "-q", "clj", url=redis_url, columns=80)
+    assert code == 0
+    assert "cli is paused until it is resumed" in said
+    assert "cli: jobs wait, and nobody works on it" in said
+    assert "clj: nothing was ever in this queue, and nobody works on it: is that its name?" in said
+    assert "cli: nothing" not in said

@@ -85,6 +85,9 @@ def test_an_error_inside_the_module_is_the_module_s_own(tmp_path: Path, processe
     )  # fmt: skip
     assert run.returncode == 1
     assert "No module named 'a_library_that_is_not_there'" in run.stderr
+    first, place, *_ = run.stderr.splitlines()
+    assert first == "Traceback (most recent call last):"
+    assert "broken.py" in place, "the way to the module says nothing"
 
 
 def test_a_refused_password_is_a_sentence_and_1(start_server: Callable[..., Server]) -> None:

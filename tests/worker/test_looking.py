@@ -27,6 +27,10 @@ async def first_page(queue: Queue, *states: str, newest_first: bool = False) -> 
         pass
 
 
+def listing(state: str) -> Callable[[Queue], Awaitable[None]]:
+    return lambda queue: first_page(queue, state)
+
+
 async def events(queue: Queue) -> None:
     async for _ in queue.events(after="0", follow=False):
         break
@@ -39,10 +43,7 @@ LOOKS: dict[str, Callable[[Queue], Awaitable[object]]] = {
     "paused": lambda queue: queue.paused(),
     "jobs": first_page,
     "the newest jobs": lambda queue: first_page(queue, newest_first=True),
-    **{
-        f"{state} jobs": lambda queue, state=state: first_page(queue, state)
-        for state in ("queued", "delayed", "waiting", "failed", "running")
-    },
+    **{f"{state} jobs": listing(state) for state in ("queued", "delayed", "waiting", "failed", "running")},
     "a ready job": lambda queue: queue.job("ready").info(),
     "why a ready job does not run": lambda queue: queue.explain("ready"),
     "why a delayed job does not run": lambda queue: queue.explain("later"),

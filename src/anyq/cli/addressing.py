@@ -6,6 +6,7 @@ Rule: what the network refuses is one sentence on stderr and exit code 1, never 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any, TypeVar
 
 import click
@@ -13,6 +14,7 @@ from redis.exceptions import RedisError
 
 from ..errors import AnyQError
 from ..queue import Queue
+from ..settings import from_milliseconds
 from .endings import CRASHED, leave
 from .loops import run
 from .shown import clean
@@ -64,6 +66,11 @@ def queue_of(queue: str, url: str | None, prefix: str, *, patience: float = _PAT
         return Queue(queue, url, prefix=prefix, outage_timeout=patience)
     except (ValueError, TypeError) as error:
         raise click.UsageError(clean(str(error), 1000)) from None
+
+
+async def server_now(queue: Queue) -> datetime:
+    """The moment by the server's clock, as all moments of jobs are."""
+    return from_milliseconds(round(await queue.server_ms()))
 
 
 def ask(queue: Queue, work: Callable[[], Awaitable[T]]) -> T:

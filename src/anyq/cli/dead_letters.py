@@ -9,23 +9,23 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
+from datetime import datetime
 from typing import Any, TypeVar, cast
 
 import attrs
 import click
-from rich import box
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 from rich.text import Text
 
 from ..dead_letters import DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters, Replayed
 from ..queue import Queue
-from .addressing import ask, queue_of, queue_options
+from .addressing import ask, queue_of, queue_options, server_now
 from .asking import agree, yes_option
 from .endings import DONE, LEFT_SOMETHING, leave
 from .moments import a_moment
-from .shown import clean, clean_lines, echo, moment, on_terminal, print_json, print_rows
+from .shown import away, clean, clean_lines, echo, moment, on_terminal, print_json, print_rows
+from .tables import Column, console, table
 
 Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
 Tell = Callable[[int, int], None]
@@ -121,15 +121,15 @@ def list_(
     target = queue_of(queue, url, prefix)
     chosen = _where(where)
 
-    async def work() -> tuple[list[DeadLetter], int, int]:
+    async def work() -> tuple[list[DeadLetter], int, int, datetime]:
         letters = target.dead_letters
         # One more than the page, to know whether there is another page.
         page = await letters.list(
             limit=limit + 1, after=_checked(after), newest_first=not oldest_first, payload=payload, **chosen
         )
-        return page, await letters.count(), await letters.trimmed()
+        return page, await letters.count(), await letters.trimmed(), await server_now(target)
 
-    page, count, trimmed = ask(target, work)
+    page, count, trimmed, now = ask(target, work)
     more = len(page) > limit
     page = page[:limit]
     if as_json:
@@ -144,11 +144,7 @@ def list_(
         )
         return
     if on_terminal():
-        _print_table(
-            page,
-            f"{count:,} dead letters in {clean(queue, _NAME)}"
-            + (f", {trimmed:,} trimmed" if trimmed else ""),
-        )
+        _print_table(page, _title(queue, count) + (f", {trimmed:,} trimmed" if trimmed else ""), now)
     else:
         print_rows(_row(letter) for letter in page)
     if more:
@@ -168,11 +164,13 @@ def errors(queue: str, url: str | None, prefix: str, limit: int, as_json: bool, 
     target = queue_of(queue, url, prefix)
     chosen = _where(where)
 
-    async def work() -> tuple[list[DeadLetterGroup], int]:
+    async def work() -> tuple[list[DeadLetterGroup], int, datetime]:
+        letters = target.dead_letters
         # One more, to know whether that was all.
-        return await target.dead_letters.errors(limit=limit + 1, **chosen), await target.dead_letters.count()
+        groups = await letters.errors(limit=limit + 1, **chosen)
+        return groups, await letters.count(), await server_now(target)
 
-    groups, count = ask(target, work)
+    groups, count, now = ask(target, work)
     more, groups = len(groups) > limit, groups[:limit]
     if as_json:
         print_json(
@@ -185,7 +183,7 @@ def errors(queue: str, url: str | None, prefix: str, limit: int, as_json: bool, 
         )
         return
     if on_terminal():
-        _print_errors(groups, f"{count:,} dead letters in {clean(queue, _NAME)}")
+        _print_errors(groups, _title(queue, count), now)
     else:
         print_rows(_error_row(group) for group in groups)
     if more:
@@ -362,12 +360,19 @@ def _agreed(
             count = min(count, limit)
         if not count:
             return False
-    letters = f"{count:,} dead letter{'' if count == 1 else 's'}"
-    agree(f"{verb} {letters} of queue '{clean(target.name, _NAME)}'?", yes=yes)
+    agree(f"{verb} {_letters(count)} of queue '{clean(target.name, _NAME)}'?", yes=yes)
     return True
 
 
 # -- what is printed --------------------------------------------------------------------------------------------------
+
+
+def _letters(count: int) -> str:
+    return f"{count:,} dead letter{'' if count == 1 else 's'}"
+
+
+def _title(queue: str, count: int) -> str:
+    return f"{_letters(count) if count else 'no dead letters'} in {clean(queue, _NAME)}"
 
 
 def _with_progress(target: Queue, what: str, work: Callable[[Tell], Awaitable[Any]]) -> Any:
@@ -406,18 +411,23 @@ def _error(letter: DeadLetter) -> str:
     return letter.message or letter.detail
 
 
-def _print_table(page: Sequence[DeadLetter], title: str) -> None:
-    table = Table(box=box.SIMPLE_HEAD, title=Text(title), title_justify="left", padding=(0, 1, 0, 0))
-    table.add_column("id", no_wrap=True)
-    table.add_column("died", no_wrap=True)
-    for name, ratio in (("task", 2), ("reason", 2)):
-        table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=ratio)
-    table.add_column("runs", justify="right", no_wrap=True)
-    table.add_column("error", no_wrap=True, overflow="ellipsis", ratio=5)
+_COLUMNS = (
+    Column("id"), Column("died"), Column("task", cut=True), Column("reason", cut=True),
+    Column("runs", right=True, spare=True), Column("error", cut=True),
+)  # fmt: skip
+
+
+def _print_table(page: Sequence[DeadLetter], title: str, now: datetime) -> None:
+    rows: list[list[str]] = []
     for letter in page:
-        id, died, task, reason, attempts, _, error = _row(letter)
-        table.add_row(*map(Text, (id, died, task, reason, attempts, error)))
-    Console(highlight=False, markup=False, emoji=False).print(table)
+        id, _, task, reason, attempts, _, error = _row(letter)
+        rows.append([id, away(letter.died_at, now), task, reason, attempts, error])
+    _print(_COLUMNS, rows, title)
+
+
+def _print(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str) -> None:
+    screen = console()
+    screen.print(table(columns, rows, screen.width, title=title) if rows else Text(title))
 
 
 def _error_row(group: DeadLetterGroup) -> list[str]:
@@ -433,17 +443,18 @@ def _error_row(group: DeadLetterGroup) -> list[str]:
     ]
 
 
-def _print_errors(groups: Sequence[DeadLetterGroup], title: str) -> None:
-    table = Table(box=box.SIMPLE_HEAD, title=Text(title), title_justify="left", padding=(0, 1, 0, 0))
-    table.add_column("count", justify="right", no_wrap=True)
-    for name, ratio in (("error", 3), ("task", 2), ("reason", 2)):
-        table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=ratio)
-    table.add_column("last died", no_wrap=True)
-    table.add_column("last message", no_wrap=True, overflow="ellipsis", ratio=5)
+_ERRORS = (
+    Column("count", right=True), Column("error", cut=True), Column("task", cut=True), Column("reason", cut=True),
+    Column("last died"), Column("last message", cut=True),
+)  # fmt: skip
+
+
+def _print_errors(groups: Sequence[DeadLetterGroup], title: str, now: datetime) -> None:
+    rows: list[list[str]] = []
     for group in groups:
-        count, error, task, reason, _, died, _, message = _error_row(group)
-        table.add_row(*map(Text, (f"{int(count):,}", error, task, reason, died, message)))
-    Console(highlight=False, markup=False, emoji=False).print(table)
+        _, error, task, reason, *_, message = _error_row(group)
+        rows.append([f"{group.count:,}", error, task, reason, away(group.last_at, now), message])
+    _print(_ERRORS, rows, title)
 
 
 def _print_letter(letter: DeadLetter, *, payload: bool) -> None:

@@ -26,6 +26,7 @@ from .addressing import place_options, queue_of
 from .endings import CRASHED, DONE, LEFT_SOMETHING, leave
 from .loops import run
 from .shown import clean, echo, on_terminal, print_json, print_rows
+from .tables import console
 
 _LONG = 1000
 _STYLES = {"ok": "green", "unknown": "dim", "warning": "yellow", "problem": "bold red"}
@@ -155,23 +156,23 @@ def _as_json(finding: Finding) -> dict[str, Any]:
 
 
 def _print_page(queue: Queue, findings: Sequence[Finding]) -> None:
-    console = Console(highlight=False, markup=False, emoji=False)
+    screen = console()
     about: str | None = None
     for finding in findings:
         if finding.queue != about:
             about = finding.queue
-            console.print(Text(f"queue {about}" if about else clean(queue.url, _LONG), style="bold"))
-        _say(console, finding.verdict, _STYLES[finding.verdict], f"{finding.check}: {finding.found}")
+            screen.print(Text(f"queue {about}" if about else clean(queue.url, _LONG), style="bold"))
+        _say(screen, finding.verdict, _STYLES[finding.verdict], f"{finding.check}: {finding.found}")
         if finding.why:
-            _say(console, "", "", f"why: {finding.why}")
+            _say(screen, "", "", f"why: {finding.why}")
         if finding.mend:
-            _say(console, "", "", f"mend: {finding.mend}")
+            _say(screen, "", "", f"mend: {finding.mend}")
     counts = [(verdict, sum(one.verdict == verdict for one in findings)) for verdict in VERDICTS]
     echo(", ".join(f"{count} {verdict}" for verdict, count in counts if count))
 
 
-def _say(console: Console, head: str, style: str, text: str) -> None:
+def _say(screen: Console, head: str, style: str, text: str) -> None:
     """One paragraph, with its head in a column of its own."""
-    lines = textwrap.wrap(text, max(20, console.width - 12)) or [""]
+    lines = textwrap.wrap(text, max(20, screen.width - 12)) or [""]
     for place, line in enumerate(lines):
-        console.print(Text.assemble((f"  {head if not place else '':<9}", style), line))
+        screen.print(Text.assemble((f"  {head if not place else '':<9}", style), line))

@@ -7,16 +7,43 @@ from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import IO, Any
 
 import click
 
 from ..queue import Queue
 from ..tasks import Task
+from .endings import CRASHED
+
+_OURS = (
+    __file__,
+    "<frozen importlib._bootstrap>",
+    "<frozen importlib._bootstrap_external>",
+    importlib.__file__,
+)
 
 FORM = "MODULE:QUEUE, such as myapp.jobs:queue"
+
+
+class BrokenModule(click.ClickException):
+    """A module that cannot be imported; what is shown is its own traceback, without the way to it."""
+
+    exit_code = CRASHED
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self._error = error
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the traceback."""
+        place = self._error.__traceback__
+        while place is not None and place.tb_frame.f_code.co_filename in _OURS:
+            place = place.tb_next
+        lines = traceback.format_exception(type(self._error), self._error, place)
+        click.echo("".join(lines).rstrip(), file=file, err=True)
 
 
 def find_queue(target: str) -> Queue:
@@ -24,7 +51,7 @@ def find_queue(target: str) -> Queue:
 
     Raises:
         click.BadParameter: The text is not of the form, there is no such module, or it has no such queue.
-        Exception: What the module itself raised.
+        BrokenModule: What the module itself raised.
     """
     module_name, colon, path = target.partition(":")
     if not module_name or module_name.endswith(".py") or "/" in module_name or (colon and not path):
@@ -55,8 +82,10 @@ def _import(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         # Only the module itself, or a package on the way to it; one that the module needs is the module's own error.
         if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
-            raise
+            raise BrokenModule(error) from error
         raise click.BadParameter(f"there is no module {error.name!r} in {here} or on Python's path") from None
+    except Exception as error:
+        raise BrokenModule(error) from error
 
 
 def _offer(module: ModuleType) -> str:

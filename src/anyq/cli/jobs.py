@@ -11,14 +11,11 @@ from datetime import datetime
 from typing import Any
 
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from .._core.jobs import LISTED, Cursor, JobInfo
-from .addressing import ask, queue_of, queue_options
-from .shown import clean, moment, on_terminal, print_json, print_rows
+from .addressing import ask, queue_of, queue_options, server_now
+from .shown import away, clean, echo, moment, on_terminal, print_json, print_rows
+from .tables import Column, console, table
 
 NAME, _SHORT = 80, 200
 
@@ -68,7 +65,7 @@ def jobs(
     """
     target = queue_of(queue, url, prefix)
 
-    async def work() -> list[JobInfo]:
+    async def work() -> tuple[list[JobInfo], datetime]:
         try:
             # One more than the page, to know whether there is another page.
             found = target.jobs(
@@ -76,9 +73,9 @@ def jobs(
             )
         except ValueError:  # the cursor of another list
             raise click.UsageError("--after is the place of another list: say the same --state too") from None
-        return [job async for job in found]
+        return [job async for job in found], await server_now(target)
 
-    page = ask(target, work)
+    page, now = ask(target, work)
     rest = page[limit - 1].cursor if len(page) > limit else None
     page = page[:limit]
     if as_json:
@@ -87,7 +84,7 @@ def jobs(
         )
         return
     if on_terminal():
-        _print_table(page)
+        _print_table(page, now, queue)
     else:
         print_rows(map(_row, page))
     if rest is not None:
@@ -155,17 +152,25 @@ def _row(job: JobInfo) -> list[str]:
     ]
 
 
-def _print_table(page: Sequence[JobInfo]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("id", no_wrap=True, overflow="ellipsis", min_width=26)
-    table.add_column("state", no_wrap=True)
-    table.add_column("task", no_wrap=True, overflow="ellipsis", ratio=1)
-    for name in ("run", "prio"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("enqueued, due, died", no_wrap=True, min_width=20)
-    table.add_column("worker, error", no_wrap=True, overflow="ellipsis", ratio=3)
-    for job in page:
-        id, state, task, run, priority, created, when, worker, error = _row(job)
-        more = error if job.ended_at is not None else " ".join(filter(None, (worker, error)))
-        table.add_row(*map(Text, (id, state, task, run, priority, when or created, more)))
-    Console(highlight=False, markup=False, emoji=False).print(table)
+_COLUMNS = (
+    Column("id", cut=True, least=26), Column("state"), Column("task", cut=True, least=8), Column("run", right=True),
+    Column("prio", right=True, spare=True), Column("when"), Column("worker, error", cut=True),
+)  # fmt: skip
+
+
+def _print_table(page: Sequence[JobInfo], now: datetime, queue: str) -> None:
+    if not page:
+        echo(f"no such jobs in queue '{clean(queue, NAME)}'")
+        return
+    screen = console()
+    screen.print(table(_COLUMNS, [_cells(job, now) for job in page], screen.width))
+
+
+def _cells(job: JobInfo, now: datetime) -> list[str]:
+    id, state, task, run, priority, _, _, worker, error = _row(job)
+    if job.ended_at is not None:
+        when, more = away(job.ended_at, now), error
+    else:
+        when = f"due {away(job.due_at, now)}" if job.due_at is not None else away(job.created_at, now)
+        more = "  ".join(filter(None, (worker, error)))
+    return [id, state, task, run, priority, when, more]

@@ -9,8 +9,7 @@ from typing import TypeVar
 import click
 
 from ..queue import Queue
-from ..settings import from_milliseconds
-from .addressing import ask, queue_of, queue_options
+from .addressing import ask, queue_of, queue_options, server_now
 from .moments import a_length, a_time
 from .shown import clean, moment, on_terminal, print_json, print_rows
 
@@ -51,7 +50,7 @@ def pause(
     async def work() -> datetime | None:
         ends = until
         if length is not None:
-            ends = from_milliseconds(round(await target.server_ms())) + length
+            ends = await server_now(target) + length
         await target.pause(task, until=ends)
         return ends
 

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 import attrs
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from .._core.schedules import Cron, Every
 from ..errors import UnknownSchedule
 from ..queue import Queue
 from ..schedules import PlannedRun, Schedule
 from ..settings import name as checked_name
-from .addressing import ask, queue_of, queue_options
+from .addressing import ask, queue_of, queue_options, server_now
 from .asking import agree, yes_option
 from .endings import DONE, LEFT_SOMETHING, leave
-from .shown import clean, echo, moment, on_terminal, print_json, print_rows
+from .shown import away, clean, echo, moment, on_terminal, print_json, print_rows
+from .tables import Column, console, table
 
 T = TypeVar("T")
 
@@ -80,15 +78,20 @@ def list_(
     declares it.
     """
     target = queue_of(queue, url, prefix)
+
+    async def work() -> tuple[list[Schedule], datetime]:
+        return await target.schedules.list(), await server_now(target)
+
+    everything, now = ask(target, work)
     found = [
         schedule
-        for schedule in ask(target, target.schedules.list)
+        for schedule in everything
         if task in (None, schedule.task) and state in (None, schedule.state)
     ]
     if as_json:
         print_json({"queue": queue, "schedules": [_as_json(schedule, payload=payload) for schedule in found]})
     elif on_terminal():
-        _print_table(found)
+        _print_table(found, now, queue)
     else:
         print_rows(map(_row, found))
 
@@ -105,20 +108,21 @@ def next_(queue: str, url: str | None, prefix: str, names: Sequence[str], count:
     """
     target = queue_of(queue, url, prefix)
 
-    async def work() -> list[PlannedRun] | str:
+    async def work() -> tuple[list[PlannedRun], datetime] | str:
         try:
-            return await target.schedules.upcoming(*names, count=count)
+            return await target.schedules.upcoming(*names, count=count), await server_now(target)
         except UnknownSchedule as error:
             return error.name
 
-    runs = ask(target, work)
-    if isinstance(runs, str):
-        _print_missing([runs])
+    found = ask(target, work)
+    if isinstance(found, str):
+        _print_missing([found])
         leave(LEFT_SOMETHING)
+    runs, now = found
     if as_json:
         print_json({"queue": queue, "runs": [attrs.asdict(run) for run in runs]})
     elif on_terminal():
-        _print_runs(runs)
+        _print_runs(runs, now)
     else:
         print_rows(_run(run) for run in runs)
 
@@ -289,26 +293,35 @@ def _run(run: PlannedRun) -> list[str]:
     return [moment(run.at), clean(run.schedule, _NAME), clean(run.task, _NAME)]
 
 
-def _print_table(found: Sequence[Schedule]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("schedule", "task", "when"):
-        table.add_column(name, overflow="ellipsis", no_wrap=True)
-    for name in ("state", "next", "last"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("runs", justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
+_COLUMNS = (
+    Column("schedule", cut=True), Column("task", cut=True), Column("when", cut=True), Column("state"), Column("next"),
+    Column("last", spare=True), Column("runs", right=True), Column("", spare=True),
+)  # fmt: skip
+
+
+def _print_table(found: Sequence[Schedule], now: datetime, queue: str) -> None:
+    if not found:
+        echo(f"no such schedules in queue '{clean(queue, _NAME)}'")
+        return
+    rows: list[list[str]] = []
     for schedule in found:
-        table.add_row(*map(Text, _row(schedule)))
-    Console(highlight=False, markup=False, emoji=False).print(table)
+        name, task, when, state, _, _, runs, declared = _row(schedule)
+        due = away(schedule.next_at, now) if schedule.state == "active" else ""
+        rows.append([name, task, when, state, due, away(schedule.last_at, now), runs, declared])
+    screen = console()
+    screen.print(table(_COLUMNS, rows, screen.width))
 
 
-def _print_runs(runs: Sequence[PlannedRun]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("at", "schedule", "task"):
-        table.add_column(name, overflow="ellipsis", no_wrap=True)
-    for run in runs:
-        table.add_row(*map(Text, _run(run)))
-    Console(highlight=False, markup=False, emoji=False).print(table)
+_PLANNED = (Column("at"), Column(""), Column("schedule", cut=True), Column("task", cut=True))
+
+
+def _print_runs(runs: Sequence[PlannedRun], now: datetime) -> None:
+    if not runs:
+        click.echo("nothing is planned")
+        return
+    rows = [[(row := _run(run))[0], away(run.at, now), *row[1:]] for run in runs]
+    screen = console()
+    screen.print(table(_PLANNED, rows, screen.width))
 
 
 def _as_json(schedule: Schedule, *, payload: bool) -> dict[str, Any]:

@@ -48,6 +48,16 @@ def lasting(seconds: float | None) -> str:
     return "" if seconds is None else words.lasting(seconds)
 
 
+def away(value: datetime | None, now: datetime) -> str:
+    """How far a moment is from now, as people read it: the farther, the less precise."""
+    if value is None:
+        return ""
+    seconds = (value - now).total_seconds()
+    size = abs(seconds)
+    text = f"{size:.0f} s" if size < 60 else f"{size // 60:.0f} min" if size < 3600 else lasting(size)
+    return f"in {text}" if seconds > 0 else f"{text} ago"
+
+
 def on_terminal() -> bool:
     """Whether a person reads standard output."""
     return sys.stdout.isatty()

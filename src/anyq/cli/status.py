@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import attrs
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from ..queue import Queue
 from ..vitals import Minute, QueueStats
 from .addressing import ask, place_options, queue_of
-from .shown import clean, moment, on_terminal, print_json, print_rows
+from .glance import Glance, overview, remarks
+from .shown import clean, echo, moment, on_terminal, print_json, print_rows
+from .tables import Column, console, table
 
 _NAME = 80
-
-#: Parked tasks that a terminal shows of each queue.
-_PARKED = 10
 
 #: Of a minute, in this order.
 _HAPPENED = ("added", "replayed", "done", "failed", "given_up", "cancelled", "lost")
@@ -52,30 +49,37 @@ def status(queues: Sequence[str], url: str | None, prefix: str, minutes: int | N
     In a pipe the columns are: queue, ready, running, delayed, aside, dead, seconds for which the oldest ready job has
     waited, and "paused" if the queue is, or else "paused:" and the tasks that are; then waiting, parked; how many jobs
     were ever added, done, and given up, how many runs failed, how many jobs were cancelled; how many jobs a second came
-    and ended, and how many runs failed, in the last minute.
+    and ended, and how many runs failed, in the last minute; and how many workers live.
 
     With --history: queue, start of the minute, added, replayed, done, failed, given up, cancelled, lost.
     """
     if minutes is not None:
         _show_history(queues, url, prefix, minutes, as_json)
         return
-    found: dict[str, QueueStats] = {}
+    found: list[Glance] = []
     for name in dict.fromkeys(queues):
         queue = queue_of(name, url, prefix)
-        found[name] = ask(queue, queue.stats)
+        found.append(ask(queue, partial(_look, queue)))
     if as_json:
-        print_json({"queues": [_as_json(name, stats) for name, stats in found.items()]})
+        print_json({"queues": [_as_json(seen) for seen in found]})
     elif on_terminal():
-        _print_table(found)
+        _print(found)
     else:
-        print_rows(_row(name, stats) for name, stats in found.items())
+        print_rows(map(_row, found))
 
 
-def _as_json(name: str, stats: QueueStats) -> dict[str, Any]:
-    return {"queue": name, **attrs.asdict(stats)}
+async def _look(queue: Queue) -> Glance:
+    stats = await queue.stats()
+    workers = sum(worker.lives for worker in await queue.workers())
+    return Glance(queue.name, stats, stats.last_minute, workers)
 
 
-def _row(name: str, stats: QueueStats) -> list[str]:
+def _as_json(seen: Glance) -> dict[str, Any]:
+    return {"queue": seen.queue, **attrs.asdict(seen.stats), "workers": seen.workers}
+
+
+def _row(seen: Glance) -> list[str]:
+    stats = seen.stats
     counts = (stats.ready, stats.running, stats.delayed, stats.aside, stats.dead)
     oldest = "" if stats.oldest is None else f"{stats.oldest:.1f}"
     later = (
@@ -83,7 +87,8 @@ def _row(name: str, stats: QueueStats) -> list[str]:
     )  # fmt: skip
     last = stats.last_minute
     rates = (f"{rate:.2f}" for rate in (last.added, last.ended, last.failed))
-    return [clean(name, _NAME), *map(str, counts), oldest, _paused(stats), *map(str, later), *rates]
+    numbers = (*map(str, later), *rates, str(seen.workers))
+    return [clean(seen.queue, _NAME), *map(str, counts), oldest, _paused(stats), *numbers]
 
 
 def _paused(stats: QueueStats) -> str:
@@ -92,32 +97,12 @@ def _paused(stats: QueueStats) -> str:
     return clean("paused: " + ", ".join(stats.paused_tasks), _NAME) if stats.paused_tasks else ""
 
 
-def _print_table(found: dict[str, QueueStats]) -> None:
-    table = _table("queue")
-    for name in ("ready", "running", "delayed", "aside", "dead", "oldest"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    # What most queues never have takes no room.
-    rare = [name for name in ("waiting", "parked") if any(getattr(stats, name) for stats in found.values())]
-    for name in (*rare, "in/s", "out/s", "fail/s"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name, stats in found.items():
-        shown, *counts, oldest, paused = _row(name, stats)[:8]
-        words = (shown, *(f"{int(count):,}" for count in counts), f"{oldest} s" if oldest else "", paused)
-        last = stats.last_minute
-        rates = (f"{rate:,.1f}" for rate in (last.added, last.ended, last.failed))
-        table.add_row(*map(Text, (*words, *(f"{getattr(stats, one):,}" for one in rare), *rates)))
-    console = Console(highlight=False, markup=False, emoji=False)
-    console.print(table)
-    for name, stats in found.items():
-        if stats.parked_by_task:
-            console.print(f"{clean(name, _NAME)}: no worker knew {_parked(stats)}")
-
-
-def _parked(stats: QueueStats) -> str:
-    most = list(stats.parked_by_task.items())[:_PARKED]
-    tasks = ", ".join(f"{clean(task, _NAME)!r} ({count:,} jobs parked)" for task, count in most)
-    return f"{tasks}, ..." if len(stats.parked_by_task) > _PARKED else tasks
+def _print(found: Sequence[Glance]) -> None:
+    screen = console()
+    screen.print(overview(found, screen.width))
+    for seen in found:
+        for remark in remarks(seen):
+            echo(remark)
 
 
 def _show_history(queues: Sequence[str], url: str | None, prefix: str, minutes: int, as_json: bool) -> None:
@@ -142,16 +127,14 @@ def _show_history(queues: Sequence[str], url: str | None, prefix: str, minutes: 
 
 
 def _print_history(name: str, past: Sequence[Minute]) -> None:
-    table = _table(clean(name, _NAME))
-    for what in _HAPPENED:
-        table.add_column(what.replace("_", " "), justify="right", no_wrap=True)
-    for one in past:
-        counts = [getattr(one, what) for what in _HAPPENED]
-        table.add_row(*map(Text, (moment(one.start), *(f"{count:,}" if count else "" for count in counts))))
-    Console(highlight=False, markup=False, emoji=False).print(table)
+    columns = [
+        Column(clean(name, _NAME), cut=True),
+        *(Column(what.replace("_", " "), right=True) for what in _HAPPENED),
+    ]
+    rows = [[moment(one.start), *(_count(getattr(one, what)) for what in _HAPPENED)] for one in past]
+    screen = console()
+    screen.print(table(columns, rows, screen.width))
 
 
-def _table(first: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column(Text(first), overflow="ellipsis", no_wrap=True)
-    return table
+def _count(number: int) -> str:
+    return f"{number:,}" if number else ""

@@ -6,14 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from ..vitals import RunningJob, WorkerInfo
 from .addressing import ask, queue_of, queue_options
-from .shown import clean, lasting, on_terminal, print_json, print_rows
+from .shown import clean, echo, lasting, on_terminal, print_json, print_rows
+from .tables import Column, console, table
 
 _NAME = 80
 
@@ -36,7 +33,7 @@ def workers(queue: str, url: str | None, prefix: str, runs: bool, as_json: bool)
     if as_json:
         print_json({"queue": queue, "workers": [_as_json(worker, runs=runs) for worker in found]})
     elif on_terminal():
-        _print_tables(found, runs=runs)
+        _print_tables(queue, found, runs=runs)
     elif runs:
         print_rows([clean(worker.name, _NAME), *_run(run)] for worker in found for run in worker.runs)
     else:
@@ -94,37 +91,39 @@ def _run(run: RunningJob) -> list[str]:
     return [*names, str(run.attempt), f"{run.seconds:.3f}", "waiting" if run.waits else ""]
 
 
-def _print_tables(found: Sequence[WorkerInfo], *, runs: bool) -> None:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("worker", "where", "version", "backend", "state"):
-        table.add_column(name, overflow="ellipsis", no_wrap=True)
-    for name in ("jobs", "held", "loop lag", "oldest run"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for worker in found:
-        name, host, pid, version, backend, state, busy, concurrency, held, *_ = _row(worker)
-        lag = "" if worker.loop_lag is None else f"{worker.loop_lag * 1000:,.0f} ms"
-        where, jobs = f"{host}:{pid}" if host else "", f"{busy}/{concurrency}" if concurrency else ""
-        words = (name, where, version, backend, state, jobs, held, lag, lasting(worker.oldest))
-        table.add_row(*map(Text, words))
-    console = Console(highlight=False, markup=False, emoji=False)
-    console.print(table)
+_COLUMNS = (
+    Column("worker"), Column("where", cut=True), Column("version", spare=True), Column("backend", spare=True),
+    Column("state"), Column("jobs", right=True), Column("held", right=True), Column("loop lag", right=True),
+    Column("oldest run", right=True),
+)  # fmt: skip
+
+_RUNS = (
+    Column("worker", spare=True), Column("job", cut=True), Column("task", cut=True), Column("attempt", right=True),
+    Column("for", right=True), Column(""),
+)  # fmt: skip
+
+
+def _print_tables(queue: str, found: Sequence[WorkerInfo], *, runs: bool) -> None:
+    if not found:
+        echo(f"nobody works on queue '{clean(queue, _NAME)}'")
+        return
+    screen = console()
+    screen.print(table(_COLUMNS, [_cells(worker) for worker in found], screen.width))
     if runs:
-        console.print(_runs(found))
+        rows = [_run_cells(worker, run) for worker in found for run in worker.runs]
+        screen.print(table(_RUNS, rows, screen.width) if rows else "nothing of this queue runs")
 
 
-def _runs(found: Sequence[WorkerInfo]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("worker", "job", "task"):
-        table.add_column(name, overflow="ellipsis", no_wrap=True)
-    for name in ("attempt", "for"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    for worker in found:
-        for run in worker.runs:
-            job, task, attempt, _, waits = _run(run)
-            words = (clean(worker.name, _NAME), job, task, attempt, lasting(run.seconds), waits)
-            table.add_row(*map(Text, words))
-    return table
+def _cells(worker: WorkerInfo) -> list[str]:
+    name, host, pid, version, backend, state, busy, concurrency, held, *_ = _row(worker)
+    lag = "" if worker.loop_lag is None else f"{worker.loop_lag * 1000:,.0f} ms"
+    where, jobs = f"{host}:{pid}" if host else "", f"{busy}/{concurrency}" if concurrency else ""
+    return [name, where, version, backend, state, jobs, held, lag, lasting(worker.oldest)]
+
+
+def _run_cells(worker: WorkerInfo, run: RunningJob) -> list[str]:
+    job, task, attempt, _, waits = _run(run)
+    return [clean(worker.name, _NAME), job, task, attempt, lasting(run.seconds), waits]
 
 
 def _text(value: object) -> str:

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import anyio
 import attrs
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -19,6 +18,7 @@ from ..._core.status import JobStatus
 from ...errors import RedisUnavailable
 from ...queue import Queue
 from ..shown import clean, lasting, moment, print_json, print_rows
+from ..tables import console
 from .views import far
 
 Tell = Callable[[JobInfo], None]
@@ -82,12 +82,12 @@ async def _ended_how(queue: Queue, id: str, place: str) -> JobStatus:
 def teller(*, live: bool, as_json: bool) -> Generator[Tell]:
     """Give what tells how a job is, when that has changed."""
     if live:
-        console = Console(highlight=False, markup=False, emoji=False)
-        with Live(console=console, auto_refresh=False, transient=True) as drawn:
+        screen = console()
+        with Live(console=screen, auto_refresh=False, transient=True) as drawn:
             picture = _Picture(drawn)
             yield picture
         if picture.last is not None:
-            console.print(Text(_sentence(picture.last)), soft_wrap=True)
+            screen.print(Text(_sentence(picture.last)), soft_wrap=True)
     else:
         yield _changes(_object if as_json else _row)
 

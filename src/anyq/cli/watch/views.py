@@ -6,8 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
 import click
-from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -15,7 +14,9 @@ from rich.text import Text
 
 from ..._core.notes import Progress
 from ..._core.workers import WorkerInfo
-from ..shown import clean, lasting, moment, print_json, print_rows
+from ..glance import Glance, overview, remarks
+from ..shown import away, clean, lasting, moment, print_json, print_rows
+from ..tables import Cell, Column, console, table
 from .looks import Look, as_json
 
 Shown = Callable[[Sequence[Look], str], None]
@@ -32,9 +33,9 @@ _BAR = 20
 def view(*, live: bool, as_json: bool) -> Generator[Shown]:
     """Give what shows looks, and why there are no new ones."""
     if live:
-        console = Console(highlight=False, markup=False, emoji=False)
-        with Live(console=console, auto_refresh=False, vertical_overflow="crop") as drawn:
-            yield lambda looks, trouble: drawn.update(picture(looks, trouble), refresh=True)
+        screen = console()
+        with Live(console=screen, auto_refresh=False, vertical_overflow="crop") as drawn:
+            yield lambda looks, trouble: drawn.update(picture(looks, trouble, screen.width), refresh=True)
     else:
         yield _lines_of(_objects if as_json else _rows)
 
@@ -81,7 +82,7 @@ def _paused(seen: Look) -> str:
 # -- on a terminal ----------------------------------------------------------------------------------------------------
 
 
-def picture(looks: Sequence[Look], trouble: str) -> RenderableType:
+def picture(looks: Sequence[Look], trouble: str, width: int) -> RenderableType:
     """All that is seen, for a person."""
     parts: list[RenderableType] = []
     if looks:
@@ -90,66 +91,38 @@ def picture(looks: Sequence[Look], trouble: str) -> RenderableType:
         )
     if trouble:
         parts.append(Text(f"no answer: {clean(trouble, _SHORT)}", style="bold red"))
-    parts.append(_queues(looks))
+    glances = [_glance(seen) for seen in looks]
+    parts.append(overview(glances, width))
+    parts += (
+        Text(f" {remark}", style="yellow", no_wrap=True, overflow="ellipsis")
+        for one in glances
+        for remark in remarks(one)
+    )
     several = len(looks) > 1
     if any(seen.workers for seen in looks):
-        parts.append(_workers(looks, several=several))
+        parts.append(_workers(looks, width, several=several))
     if any(seen.runs for seen in looks):
-        parts.append(_runs(looks, several=several))
+        parts.append(_runs(looks, width, several=several))
     if any(seen.letters for seen in looks):
-        parts.append(_letters(looks, several=several))
+        parts.append(_letters(looks, width, several=several))
     return Group(*parts)
 
 
-def _queues(looks: Sequence[Look]) -> Table:
-    table = _table("queue")
-    for name in (
-        "ready",
-        "running",
-        "delayed",
-        "aside",
-        "dead",
-        "oldest",
-        "in/s",
-        "out/s",
-        "failed/s",
-        "workers",
-    ):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    for seen in looks:
-        name, *_, workers, paused = _row(seen)
-        stats, rates = seen.stats, seen.rates
-        counts = (stats.ready, stats.running, stats.delayed + stats.waiting, stats.aside)
-        numbers = [Text(f"{count:,}") for count in counts]
-        speeds = [Text(f"{rate:,.1f}") for rate in (rates.added, rates.ended)]
-        failing = Text(f"{rates.failed:,.1f}", style="yellow" if rates.failed else "")
-        dead = Text(f"{stats.dead:,}", style="red" if stats.dead else "")
-        parked = f"{stats.parked:,} parked" if stats.parked else ""
-        idle = Text(workers, style="" if workers != "0" else "bold red" if stats.ready else "dim")
-        table.add_row(
-            Text(name),
-            *numbers,
-            dead,
-            Text(lasting(stats.oldest)),
-            *speeds,
-            failing,
-            idle,
-            Text("  ".join(filter(None, (paused, parked))), style="yellow"),
-        )
-    return table
+def _glance(seen: Look) -> Glance:
+    return Glance(seen.queue, seen.stats, seen.rates, sum(worker.lives for worker in seen.workers))
 
 
-def _workers(looks: Sequence[Look], *, several: bool) -> Table:
-    table = _table("worker", "where", "state")
-    for name in ("jobs", "held", "loop lag", "oldest run"):
-        table.add_column(name, justify="right", no_wrap=True)
+_WORKER_COLUMNS = (
+    Column("worker"), Column("where", cut=True), Column("state"), Column("jobs", right=True),
+    Column("held", right=True, spare=True), Column("loop lag", right=True), Column("oldest run", right=True),
+)  # fmt: skip
+
+
+def _workers(looks: Sequence[Look], width: int, *, several: bool) -> RenderableType:
     rows = [(seen.queue, worker) for seen in looks for worker in seen.workers]
-    for queue, worker in rows[:_WORKERS]:
-        table.add_row(*map(Text, _worker(worker, queue if several else "")))
-    if len(rows) > _WORKERS:
-        table.add_row(Text(f"and {len(rows) - _WORKERS} more"))
-    return table
+    shown = [_worker(worker, queue if several else "") for queue, worker in rows[:_WORKERS]]
+    made = table(_WORKER_COLUMNS, shown, width)
+    return made if len(rows) <= _WORKERS else Group(made, Text(f" and {len(rows) - _WORKERS} more"))
 
 
 def _worker(worker: WorkerInfo, queue: str) -> list[str]:
@@ -160,18 +133,20 @@ def _worker(worker: WorkerInfo, queue: str) -> list[str]:
     return [name, where, clean(worker.state, _NAME), jobs, str(worker.held), lag, lasting(worker.oldest)]
 
 
-def _runs(looks: Sequence[Look], *, several: bool) -> Table:
-    table = _table("running job", "task")
-    table.add_column("attempt", justify="right", no_wrap=True)
-    table.add_column("for", justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True, width=_BAR)
-    table.add_column("", no_wrap=True, overflow="ellipsis")
+_RUN_COLUMNS = (
+    Column("running job", cut=True), Column("task", cut=True), Column("attempt", right=True, spare=True),
+    Column("for", right=True), Column("", spare=True, width=_BAR), Column("", cut=True),
+)  # fmt: skip
+
+
+def _runs(looks: Sequence[Look], width: int, *, several: bool) -> Table:
+    rows: list[list[Cell]] = []
     for seen in looks:
         for run in seen.runs:
             job = clean(f"{seen.queue}: {run.id}" if several else run.id, _NAME)
             words = (job, clean(run.task, _NAME), str(run.attempt), lasting(run.seconds))
-            table.add_row(*map(Text, words), *far(seen.progress.get(run.id)))
-    return table
+            rows.append([*words, *far(seen.progress.get(run.id))])
+    return table(_RUN_COLUMNS, rows, width)
 
 
 def far(progress: Progress | None) -> tuple[RenderableType, Text]:
@@ -187,23 +162,21 @@ def far(progress: Progress | None) -> tuple[RenderableType, Text]:
     return bar, Text(clean(f"{said}  {progress.message}".rstrip(), _SHORT))
 
 
-def _letters(looks: Sequence[Look], *, several: bool) -> Table:
-    table = _table("given up", "task", "reason", "error")
-    letters = [(seen.queue, letter) for seen in looks for letter in seen.letters]
-    for queue, letter in sorted(letters, key=lambda row: row[1].died_at, reverse=True):
-        job = clean(f"{queue}: {letter.job_id}" if several else letter.job_id, _NAME)
+_LETTER_COLUMNS = (
+    Column("given up"),
+    Column(""),
+    Column("task", cut=True),
+    Column("reason", cut=True),
+    Column("error", cut=True),
+)
+
+
+def _letters(looks: Sequence[Look], width: int, *, several: bool) -> Table:
+    letters = [(seen, letter) for seen in looks for letter in seen.letters]
+    rows: list[list[Cell]] = []
+    for seen, letter in sorted(letters, key=lambda row: row[1].died_at, reverse=True):
+        job = clean(f"{seen.queue}: {letter.job_id}" if several else letter.job_id, _NAME)
         error = ": ".join(filter(None, (letter.error, letter.message or letter.detail)))
-        table.add_row(
-            Text(job),
-            Text(clean(letter.task, _NAME)),
-            Text(clean(letter.reason, _NAME)),
-            Text(clean(error, _SHORT)),
-        )
-    return table
-
-
-def _table(*names: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in names:
-        table.add_column(name, overflow="ellipsis", no_wrap=True)
-    return table
+        names = (clean(letter.task, _NAME), clean(letter.reason, _NAME))
+        rows.append([job, away(letter.died_at, seen.at), *names, clean(error, _SHORT)])
+    return table(_LETTER_COLUMNS, rows, width)
