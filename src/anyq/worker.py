@@ -378,6 +378,7 @@ class Worker:
                         engine.shield = True
                         self._state, self._left = "running", False
                         async with anyio.create_task_group() as nursery:
+                            self._runners.around.append(nursery.cancel_scope)
                             nursery.start_soon(pulse.run, name="pulse")
                             nursery.start_soon(processes.mind, name="processes")
                             duties = self._start(nursery)

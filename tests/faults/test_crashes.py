@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import AsyncGenerator
 from contextvars import ContextVar
 from typing import NoReturn
 
@@ -245,4 +246,56 @@ async def test_asyncios_own_cancellation_drains_too(queue: Queue, view: View, ho
             await task
     assert ended.is_set()
     assert view.stored == 0
+    view.assert_nobody_is_left()
+
+
+async def _iterated() -> AsyncGenerator[int]:
+    with anyio.move_on_after(0.01):
+        yield 1
+
+
+@pytest.mark.parametrize("how", ["a generator", "a scope"])
+async def test_a_job_that_leaves_a_cancelled_scope_open_is_given_up_when_its_runs_are_used_up(
+    queue: Queue, view: View, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its worker cannot go on, and no other one ends by it for ever; other jobs lose nothing."""
+    runs = 0
+    left: list[object] = []
+    started, others = anyio.Event(), 0
+
+    @queue.task(attempts=2, backoff=AT_ONCE)
+    async def leave() -> None:
+        nonlocal runs
+        runs += 1
+        started.set()
+        if how == "a generator":
+            generator = _iterated()
+            left.append(generator)
+            await anext(generator)
+            await anyio.sleep_forever()
+        scope = anyio.CancelScope()
+        left.append(scope.__enter__())
+        scope.cancel()
+        await anyio.lowlevel.checkpoint()
+
+    @queue.task(attempts=1)
+    async def other() -> None:
+        nonlocal others
+        await started.wait()
+        others += 1
+
+    async with queue:
+        await leave.enqueue()
+        await other.enqueue()
+        for run in (1, 2):
+            with pytest.raises(RuntimeError):
+                async with working(queue, drain_timeout=5):
+                    await anyio.sleep_forever()
+            assert runs == run
+        assert "'leave' was cancelled by a cancel scope or task group that it, or a job before" in caplog.text
+        [letter] = view.letters()
+        assert (letter["reason"], letter["error"]) == (b"retries_exhausted", b"ScopeLeft")
+        async with working(queue) as worker:
+            await worker.wait_idle()
+    assert (runs, others) == (2, 1)
     view.assert_nobody_is_left()

@@ -68,6 +68,10 @@ class TimedOut(TimeoutError):
     """A run took longer than its timeout."""
 
 
+class ScopeLeft(RuntimeError):
+    """A run was cancelled by a scope that a handler entered and never left."""
+
+
 class Runner:
     """One of N: its scope, and what it does now.
 
@@ -114,11 +118,14 @@ class Runners:
         self._suspect: Job | None = None
         self.runners: list[Runner] = []
         self.abandoned: list[Job] = []
+        self.around: list[anyio.CancelScope] = []
+        """The scopes around all runners: what they cancel, no handler did."""
 
     async def run(self) -> None:
         """Run jobs until the channel is closed and empty."""
         self._context = copy_context()
         async with anyio.create_task_group() as nursery:
+            self.around.append(nursery.cancel_scope)
 
             def spawn(runner: Runner) -> None:
                 nursery.start_soon(self._run, runner, begin)
@@ -341,12 +348,15 @@ class Runners:
         self, job: Job, task: Runnable, home: Home, runner: Runner, error: BaseException
     ) -> None:
         """Judge a run that raised, and hand its outcome on; raise the cancellation again, if it was one."""
-        if not runner.scope.cancel_called and not _cancelled_from_outside():
+        if runner.scope.cancel_called or any(scope.cancel_called for scope in self.around):
+            # Cut short, whatever the handler made of it: its own error, or a group of both, counts as a plain one does.
+            self._cut_short(job, task, home, runner)
+        elif _is_cancelled():
+            self._left_open(job, task, home, runner)
+        else:
             # SystemExit and the like, or a cancellation that nobody ordered, end a handler and not the worker.
             self._failed(job, task, home, error, runner.since)
             return
-        # Cut short, whatever the handler made of it: its own error, or a group of both, counts as a plain one does.
-        self._cut_short(job, task, home, runner)
         if isinstance(error, anyio.get_cancelled_exc_class()):
             raise error
         if not isinstance(error, Exception):  # a group with the cancellation in it: that alone goes on
@@ -494,6 +504,18 @@ class Runners:
             home.outcomes.releases.put(Released(job))
         self._observe(job, home, "released", time.monotonic() - began)
 
+    def _left_open(self, job: Job, task: Runnable, home: Home, runner: Runner) -> None:
+        """Judge a run whose task is cancelled for good, by what a handler left behind: this task must end with it.
+
+        The run counts, or the job would end one worker after the other.
+        """
+        why = (
+            "cancelled by a cancel scope or task group that it, or a job before it, entered and did not leave: close "
+            "async generators that have one (contextlib.aclosing)"
+        )
+        logger.error("job %r of task %r was %s; the worker cannot go on, and ends", job.id, job.name, why)
+        self._failed(job, task, home, ScopeLeft(why), runner.since)
+
     def _failed(self, job: Job, task: Runnable, home: Home, error: BaseException, began: float) -> None:
         seconds = time.monotonic() - began
         if job.cut == "lost":
@@ -587,7 +609,8 @@ def _timeout(job: Job, task: Runnable) -> float | None:
     return task.policy.timeout if job.extras.timeout is None else job.extras.timeout
 
 
-def _cancelled_from_outside() -> bool:
+def _is_cancelled() -> bool:
+    """Whether the next suspension of this task raises its cancellation."""
     return anyio.current_effective_deadline() == -math.inf
 
 
