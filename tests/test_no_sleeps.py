@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 TESTS = Path(__file__).parent
@@ -36,8 +37,13 @@ def allowed_places() -> dict[str, str]:
     return {entry[0]: entry[1] if len(entry) > 1 else "" for entry in entries}
 
 
-def sleeps() -> Iterator[tuple[str, int]]:
+@cache
+def sleeps() -> list[tuple[str, int]]:
     """Each sleep that takes real time: `path::function` (dots between nested ones), and its line."""
+    return list(_sleeps())
+
+
+def _sleeps() -> Iterator[tuple[str, int]]:
     for path in sorted(TESTS.rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         names = set(sleep_names(tree))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -67,14 +68,20 @@ def url_of(server: Server, name: str) -> str:
     return f"unix://{name}:secret@{server.socket}"
 
 
+_known: dict[tuple[Path, str], str] = {}
+
+
 def known_to(server: Server, rights: str) -> str:
     """Only commands that this server has: the oldest have neither XACKDEL nor CLIENT SETINFO."""
-    known = set(server.command("COMMAND"))
-    return " ".join(
-        right
-        for right in rights.split()
-        if right[1:].partition("|")[0] in known and ("|" not in right or accepts(server, right))
-    )
+    asked = server.program, rights
+    if asked not in _known:  # dozens of questions, and the same answer from each server of a program
+        known = set(server.command("COMMAND"))
+        _known[asked] = " ".join(
+            right
+            for right in rights.split()
+            if right[1:].partition("|")[0] in known and ("|" not in right or accepts(server, right))
+        )
+    return _known[asked]
 
 
 def accepts(server: Server, right: str) -> bool:
