@@ -166,7 +166,7 @@ class Place:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run a verb of `_store` until Redis takes it.
+        """Run a verb of ``_store`` until Redis takes it.
 
         Args:
             about: What is asked about, for an error: ``the workers``.
