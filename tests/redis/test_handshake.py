@@ -167,7 +167,7 @@ async def test_a_sentinel_is_told_from_a_server(start_server: StartServer, serve
 
 async def test_too_many_clients_is_waited_for(start_server: StartServer) -> None:
     server = start_server()
-    with server.configured(maxclients=1):
+    with server.configured(maxclients=2):  # one is the test's own
         async with Client(server.url) as first:
             await first.connect()
             async with Client(server.url, settings=IMPATIENT) as second:

@@ -215,18 +215,21 @@ class Server:
 
     @contextmanager
     def configured(self, **settings: str | int) -> Generator[None]:
-        """Change settings (``maxmemory=1``; dashes as underscores) inside the block."""
+        """Change settings (``maxmemory=1``; dashes as underscores) inside the block.
+
+        On one connection, which stays open: with such settings there might be no other.
+        """
         names = {name.replace("_", "-"): value for name, value in settings.items()}
         with self.client(decode_responses=True) as client:
             commands = cast(Any, client)
             before = {name: commands.config_get(name)[name] for name in names}
-        for name, value in names.items():
-            self.command("CONFIG", "SET", name, value)
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                self.command("CONFIG", "SET", name, value)
+            for name, value in names.items():
+                commands.config_set(name, value)
+            try:
+                yield
+            finally:
+                for name, value in before.items():
+                    commands.config_set(name, value)
 
     # -- the details ------------------------------------------------------------------------------------------------
 
