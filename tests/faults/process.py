@@ -56,6 +56,13 @@ def tasks_of(queue: Queue) -> None:
         assert job.scheduled_at is not None
         say(planned=round(job.scheduled_at.timestamp() * 1000), id=job.id)
 
+    @queue.task
+    async def alone() -> None:
+        job = current_job()
+        say(alone=job.id, attempt=job.attempt)
+        await anyio.sleep(0.2)
+        say(was_alone=job.id)
+
     @queue.aggregate(size=20, delay=0.5)
     async def digest(numbers: list[int]) -> None:
         job = current_job()

@@ -47,6 +47,40 @@ async def test_workers_are_killed_whenever_it_may_be(queue: Queue, fleet: Fleet)
     assert_one_job_for_each_planned_time({(words["planned"], words["id"]) for words in fleet.of("planned")})
 
 
+async def test_workers_are_killed_with_a_run_that_excludes_the_next(queue: Queue, fleet: Fleet) -> None:
+    """What a killed worker ran goes on elsewhere, and until then the schedule starts nothing beside it."""
+    async with queue:
+        await fleet.start(lease=1)
+        await queue.schedules.upsert("s", "alone", Every(STEP / 1000), unique="alone")
+        for _ in range(3):
+            ended = len(fleet.of("was_alone"))
+            await fleet.until(lambda ended=ended: len(fleet.of("was_alone")) > ended + 1)  # type: ignore[misc]
+            began = len(fleet.of("alone"))
+            await fleet.until(lambda began=began: len(fleet.of("alone")) > began)  # type: ignore[misc]
+            fleet.signal(fleet.processes[-1], signal.SIGKILL)
+            await fleet.start(lease=1)
+        ended = len(fleet.of("was_alone"))
+        await fleet.until(lambda: len(fleet.of("was_alone")) > ended + 1)
+        await queue.schedules.pause("s")
+        stopped = await queue.schedules.get("s")
+        assert stopped is not None
+        await fleet.until(
+            lambda: len({words["was_alone"] for words in fleet.of("was_alone")}) == stopped.fired
+        )
+    assert stopped.left_out > 3
+    current = ""
+    for words in sorted(fleet.said, key=lambda words: words["at"]):  # each process has a pipe of its own
+        if "alone" in words:
+            assert current in {"", words["alone"]}, "another run began beside one that goes on"
+            current = words["alone"]
+        elif "was_alone" in words:
+            assert current in {"", words["was_alone"]}
+            current = ""
+    assert max(words["attempt"] for words in fleet.of("alone")) > 1, (
+        "a worker was killed with a run in its hands"
+    )
+
+
 @pytest.mark.parametrize("fault", ["lost replies", "lost commands", "broken connections"])
 async def test_a_network_that_fails(queue: Queue, proxy: FaultProxy, fault: str) -> None:
     made: list[tuple[int, str]] = []
