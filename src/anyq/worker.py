@@ -40,7 +40,7 @@ from ._redis.tasks import only
 from ._services.branch import Branch, Engine, Lines, Plan
 from ._services.channels import Jobs
 from ._services.counts import Counts
-from ._services.duties import Duties, Duty, Service, begin, within
+from ._services.duties import Duties, Duty, Service, begin
 from ._services.heartbeat import Heartbeat
 from ._services.lifespans import Lifespan, Lifespans
 from ._services.lifespans import checked as checked_lifespans
@@ -49,6 +49,7 @@ from ._services.processes import Processes, default_limit
 from ._services.pulse import Pulse
 from ._services.room import Crew
 from ._services.runners import Runners
+from ._services.shutdown import GRACE, Shutdown
 from ._session import Session
 from ._store.fitness import misfits
 from ._store.inspect import Depths, depths
@@ -64,12 +65,8 @@ logger: logging.Logger = logging.getLogger("anyq.worker")
 #: Seconds for which starting waits for Redis.
 _START_PATIENCE = 10.0
 
-#: After the drain's deadline, in seconds: for cancelled handlers to clean up, for the flushes, for the farewell.
-#: Together they are the grace by which leaving a worker may exceed ``drain_timeout``.
-_CLEANUP_GRACE = 1.0
-_FLUSH_GRACE = 2.0
-_FAREWELL_GRACE = 1.0
-_GRACE = _CLEANUP_GRACE + _FLUSH_GRACE + _FAREWELL_GRACE
+#: Seconds by which leaving a worker may exceed ``drain_timeout``.
+_GRACE = GRACE
 
 #: How far apart the looks of `Worker.wait_idle` are, in seconds.
 _FIRST_LOOK, _LONGEST_LOOK = 0.002, 0.05
@@ -138,16 +135,7 @@ class Worker:
         schedules: bool = True,
         outage_limit: Duration | None = None,
     ) -> None:
-        given: object = (queues,) if isinstance(queues, Queue) else queues
-        if (
-            not isinstance(given, Iterable)
-            or not (given := tuple(given))
-            or not all(isinstance(q, Queue) for q in given)
-        ):
-            raise TypeError(f"queues must be a Queue or several, not {queues!r}")
-        self.queues: tuple[Queue, ...] = given
-        if len({(queue.url, queue.prefix, queue.name) for queue in self.queues}) < len(self.queues):
-            raise ValueError("queues names the same queue twice")
+        self.queues: tuple[Queue, ...] = _checked(queues)
         self.concurrency: int = at_least("concurrency", concurrency, 1, 100_000)
         self._threads = min(self.concurrency, 40) if threads is None else at_least("threads", threads, 1)
         self._process_limit = (
@@ -360,7 +348,7 @@ class Worker:
     async def _live(self, *, task_status: TaskStatus[None]) -> None:
         """Start, work, drain.
 
-        Shielded from the moment when something can be held; the shield ends with the drain's deadline.
+        Shielded from the moment when something can be held: the drain ends it, and each of its steps has a deadline.
         """
         assert self._stop_asked is not None
         assert self._stopped is not None
@@ -379,8 +367,8 @@ class Worker:
                         self._state, self._left = "running", False
                         async with anyio.create_task_group() as nursery:
                             self._runners.around.append(nursery.cancel_scope)
-                            nursery.start_soon(pulse.run, name="pulse")
-                            nursery.start_soon(processes.mind, name="processes")
+                            begin(nursery, "pulse", pulse.run, self._crashed)
+                            begin(nursery, "processes", processes.mind, self._crashed)
                             duties = self._start(nursery)
                             logger.info("%r is ready", self)
                             task_status.started()
@@ -526,19 +514,23 @@ class Worker:
     async def _drain(self, duties: Duties, jobs: Jobs, lifespans: Lifespans, processes: Processes) -> None:
         """Stop, drain, cut; from left to right, each step bounded."""
         assert self._runners is not None
+        shutdown = Shutdown(branches=self._branches, runners=self._runners, jobs=jobs, duties=duties)
         self._state = "draining"
         if self._pulse is not None:
             self._pulse.tell()
         self._drain_scope = scope = anyio.CancelScope(deadline=anyio.current_time() + self._drain_timeout)
         logger.info("%r stops: %d handlers are at work", self, len(self._runners.running))
 
-        await self._take_nothing_more(jobs)
-        leave_by = await self._let_handlers_end(duties.runners, scope)
+        await shutdown.take_nothing_more()
+        with scope:  # leases are kept meanwhile
+            await duties.runners.ended.wait()
+        leave_by = min(anyio.current_time(), scope.deadline) + _GRACE
+        await shutdown.cut_handlers()
         # Nobody works with the resources any more. They have what is left of the time in all.
         lifespans.leave_by(max(scope.deadline, leave_by - _GRACE) + _GRACE)
-        await self._settle(duties, leave_by)
-        await self._say_goodbye(duties, leave_by)
-        await self._tell_the_last(duties, leave_by)
+        await shutdown.settle(leave_by)
+        self._left = await shutdown.say_goodbye(leave_by)
+        await shutdown.tell_the_last(leave_by)
         await processes.close(leave_by)
         await lifespans.left()  # resources may use the queues until now
         self._hurry_sessions(leave_by)
@@ -548,85 +540,11 @@ class Worker:
                 ", ".join(repr(runner.job) for runner in self._runners.running),
             )
 
-    async def _take_nothing_more(self, jobs: Jobs) -> None:
-        """Take nothing new, and hand back at once what was not begun: another worker starts it immediately."""
-        assert self._runners is not None
-        async with anyio.create_task_group() as readers:
-            for branch in self._branches:
-                branch.stop_watching()
-                readers.start_soon(branch.reader.stop, branch.client)
-        for branch in self._branches:
-            branch.reader.close()
-        jobs.send.close()
-        self._runners.release_unstarted()
-
-    async def _let_handlers_end(self, runners: Duty, scope: anyio.CancelScope) -> float:
-        """Let handlers end by themselves, or cancel them at the deadline; leases are kept meanwhile.
-
-        Returns the time by which the worker is to be gone.
-        """
-        assert self._runners is not None
-        with scope:
-            await runners.ended.wait()
-        leave_by = min(anyio.current_time(), scope.deadline) + _GRACE
-        if not runners.ended.is_set():
-            self._runners.cut("shutdown")
-            if not await within(_CLEANUP_GRACE, runners.ended):
-                for job in self._runners.abandon():
-                    logger.error("%r: its thread ignores that it was cut; it is abandoned", job)
-                await within(0.2, runners.ended)
-        return leave_by
-
-    async def _settle(self, duties: Duties, leave_by: float) -> None:
-        """Write the outcomes: the relocators end because their input ended. The last handler may still end here."""
-        with anyio.CancelScope(deadline=min(anyio.current_time() + _FLUSH_GRACE, leave_by - _FAREWELL_GRACE)):
-            await duties.runners.ended.wait()
-            for branch in self._branches:
-                branch.outcomes.end()
-            for duty in duties.relocators:
-                await duty.ended.wait()
-        for duty in duties.relocators:
-            duty.scope.cancel()
-
-    async def _say_goodbye(self, duties: Duties, leave_by: float) -> None:
-        """Leave the groups: nothing may be delivered to us any more, and nothing may be left in our name."""
-        for branch in self._branches:
-            await branch.reading.close()
-        with anyio.CancelScope(deadline=leave_by - _FAREWELL_GRACE / 2):
-            left = True
-            for branch in self._branches:
-                await branch.resign()
-                if not await self._depart(branch):
-                    left = False
-                    logger.error(
-                        "%s: %d jobs are left in this worker's name", branch.queue, len(branch.ledger)
-                    )
-            self._left = left
-        for duty in duties.upkeep:
-            duty.scope.cancel()
-
-    async def _tell_the_last(self, duties: Duties, leave_by: float) -> None:
-        """Write the last events; nothing happens after them."""
-        for branch in self._branches:
-            branch.bulletin.end()
-        with anyio.CancelScope(deadline=min(anyio.current_time() + _FAREWELL_GRACE, leave_by)):
-            for duty in duties.observers:
-                await duty.ended.wait()
-        for duty in duties.observers:
-            duty.scope.cancel()
-
     def _hurry_sessions(self, leave_by: float) -> None:
         """Share what is left of the grace among the queues, which are left one after the other."""
         for session in self._sessions:
             rest = max(0.0, leave_by - anyio.current_time()) / len(self._sessions)
             session.farewell = min(session.farewell, rest)
-
-    async def _depart(self, branch: Branch) -> bool:
-        try:
-            return await branch.depart()
-        except (AnyQError, RedisError) as error:
-            logger.warning("%s: could not say good-bye to Redis: %s", branch.queue, error)
-            return False
 
     async def _leave(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -643,6 +561,21 @@ class Worker:
             if isinstance(error, anyio.get_cancelled_exc_class()):
                 raise alone from alone.__cause__  # the block was cancelled because of it, not the other way round
             raise alone from alone.__cause__ or error
+
+
+def _checked(queues: Queue | Iterable[Queue]) -> tuple[Queue, ...]:
+    """Give the queues of a worker, or refuse what is none."""
+    given: object = (queues,) if isinstance(queues, Queue) else queues
+    if (
+        not isinstance(given, Iterable)
+        or not (given := tuple(given))
+        or not all(isinstance(queue, Queue) for queue in given)
+    ):
+        raise TypeError(f"queues must be a Queue or several, not {queues!r}")
+    found: tuple[Queue, ...] = given
+    if len({(queue.url, queue.prefix, queue.name) for queue in found}) < len(found):
+        raise ValueError("queues names the same queue twice")
+    return found
 
 
 async def _first_beat(heartbeat: Heartbeat) -> None:

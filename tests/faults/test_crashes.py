@@ -19,6 +19,7 @@ from anyq._services.acks import AckFlusher
 from anyq._services.dead_letters import DeadLetterRelocator
 from anyq._services.leases import LeaseKeeper
 from anyq._services.promoter import Promoter
+from anyq._services.pulse import Pulse
 from anyq._services.reader import Reader
 from anyq._services.retries import RetryRelocator
 
@@ -36,6 +37,7 @@ place: ContextVar[object] = ContextVar("place", default="clean")
         pytest.param(LeaseKeeper, "_take_over", False, id="leases"),
         pytest.param(Promoter, "_tell", False, id="promoter"),
         pytest.param(Reader, "_read", False, id="reader"),
+        pytest.param(Pulse, "_late", False, id="pulse"),
     ],
 )
 async def test_a_bug_in_a_service_ends_the_worker_and_comes_out_of_it(
