@@ -130,6 +130,24 @@ async def test_a_worker_is_forgotten_only_when_nothing_of_it_is_left(table: Tabl
     assert len(await watcher.take()) == 5
 
 
+async def test_large_jobs_are_taken_over_and_swept_in_small_numbers(
+    table: Table, client: Client, keys: Keys
+) -> None:
+    """The server serves nobody else meanwhile."""
+    watcher = await table.hands(b"anyq-2")
+    for owner in (await table.hands(b"anyq-1", alive=False), await table.hands(b"c-foreign")):
+        for _ in range(10):
+            await client.call("XADD", keys.stream, "*", "d", bytes(1024 * 1024), "n", "task")
+        assert len(await owner.take(10)) == 10
+        if owner.name.startswith(b"anyq"):
+            found = [await watcher.leasing.take_over(owner.name) for _ in range(4)]
+            assert found == [4, 4, 2, 0]
+        else:
+            found = [await watcher.leasing.sweep(0.0) for _ in range(2)]
+            assert found == [10, 0], "in several scripts"
+        await client.call("XTRIM", keys.returned, "MAXLEN", 0)
+
+
 async def test_what_a_worker_reads_after_it_was_robbed_is_taken_over_too(table: Table) -> None:
     zombie, watcher = await table.hands(b"anyq-1", alive=False), await table.hands(b"anyq-2")
     await table.add("a")

@@ -117,6 +117,13 @@ async def test_what_comes_too_late_to_be_set_aside_is_handed_back(
     assert not await client.call("EXISTS", keys.aside("task"))
 
 
+async def test_large_jobs_come_back_in_small_numbers(client: Client, keys: Keys) -> None:
+    """The server serves nobody else meanwhile."""
+    for _ in range(10):
+        await client.call("XADD", keys.aside("task"), "*", "d", bytes(1024 * 1024), "n", "task")
+    assert [await pauses.readmit(client, keys, "task") for _ in range(3)] == [8, 2, 0]
+
+
 async def test_a_shared_queue_is_paused_by_chasquimqs_flag_and_sets_it(client: Client) -> None:
     keys = Keys(CHASQUI, "q")
     await pauses.pause(client, keys, "task", FOR_EVER)

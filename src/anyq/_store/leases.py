@@ -70,7 +70,7 @@ class Leasing:
         return [name for name, lives in zip(ordered, alive, strict=True) if lives == 0]
 
     async def take_over(self, consumer: bytes, count: int = 50) -> int:
-        """Hand back what a silent consumer held, up to ``count`` entries a lane.
+        """Hand back what a silent consumer held, up to ``count`` entries a lane at once, fewer if they are large.
 
         Returns:
             How many it was: 0 when none is left, and -1 if the consumer lives after all.
@@ -80,15 +80,22 @@ class Leasing:
         return moved
 
     async def sweep(self, idle: float, count: int = 50) -> int:
-        """Hand back what foreign programs have not touched for ``idle`` seconds; how many it was."""
-        moved = 0
+        """Hand back what foreign programs have not touched for ``idle`` seconds, up to ``count`` entries a lane.
+
+        Returns:
+            How many it was.
+        """
+        total = 0
         for lane in self._lanes.read:
-            moved += await self._tally.run(
-                scripts.SWEEP,
-                (lane, self._keys.returned),
-                (GROUP, round(idle * 1000), count, CONSUMER_PREFIX),
-            )
-        return moved
+            left = count
+            while left:
+                args = (GROUP, round(idle * 1000), left, CONSUMER_PREFIX)
+                moved: int = await self._tally.run(scripts.SWEEP, (lane, self._keys.returned), args)
+                if not moved:
+                    break
+                left -= moved
+            total += count - left
+        return total
 
     async def depart(self) -> bool:
         """Leave the group and end the heartbeat, unless something is still held; whether it was done."""

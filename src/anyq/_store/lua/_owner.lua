@@ -25,12 +25,13 @@ local DEFAULT_PRIORITY = 5
 -- With it lies a job that was set aside, for the lane that it belongs to.
 local PRIORITY_FIELD = 'priority'
 
--- Put an entry's copy into another stream with `lost` more deliveries lost; false if its message was deleted.
+-- Put an entry's copy into another stream with `lost` more deliveries lost. Gives its bytes; false if its message was deleted.
 local function readd(stream, entry, target, lost, priority)
   local found = redis.call('XRANGE', stream, entry, entry)[1]
   if not found then return false end
-  local fields, copy = found[2], {}
+  local fields, copy, bytes = found[2], {}, 0
   for i = 1, math.min(#fields, 7000), 2 do
+    bytes = bytes + #fields[i + 1]
     if fields[i] == 'l' then
       lost = lost + (tonumber(fields[i + 1]) or 0)
     elseif fields[i] ~= PRIORITY_FIELD then
@@ -47,5 +48,5 @@ local function readd(stream, entry, target, lost, priority)
     copy[#copy + 1] = priority
   end
   redis.call('XADD', target, '*', unpack(copy))
-  return true
+  return bytes
 end
