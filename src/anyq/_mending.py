@@ -7,7 +7,6 @@ the middle doubles no job and miscounts nothing.
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -19,6 +18,7 @@ from ._core.dead_letters import Hopeless, Raw, Revived, revive
 from ._core.keys import Keys
 from ._place import Place
 from ._redis.client import Client
+from ._services.hesitation import Hesitation
 from ._store.dead_letters import Mending
 from ._store.publish import Full
 from .errors import AnyQError
@@ -117,13 +117,12 @@ class Mender:
 
     async def _replay(self, batch: Sequence[Revived]) -> Sequence[int | bytes]:
         self._number += 1
-        pause = _FIRST_PAUSE
+        hesitation = Hesitation(_FIRST_PAUSE, _LONGEST_PAUSE)
         while True:
             try:
                 return await self._queue.ask("the dead letters", self._send_replay, self._number, batch)
             except Full:
-                await anyio.sleep(random.uniform(pause / 2, pause))
-                pause = min(pause * 2, _LONGEST_PAUSE)
+                await anyio.sleep(hesitation.next())
 
     async def _send_replay(
         self, client: Client, keys: Keys, number: int, batch: Sequence[Revived]

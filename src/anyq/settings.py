@@ -195,6 +195,13 @@ class Backoff:
         )
 
 
+def _at_least(minimum: int) -> Callable[[object, attrs.Attribute[int], int], None]:
+    def validate(_owner: object, field: attrs.Attribute[int], value: int) -> None:
+        at_least(field.name, value, minimum)
+
+    return validate
+
+
 @attrs.frozen(kw_only=True)
 class Limits:
     """Bounds on what one job may bring along.
@@ -207,13 +214,11 @@ class Limits:
         log_bytes: Bytes that are kept of a job's log: the last lines.
     """
 
-    payload: int = attrs.field(default=1024 * 1024, validator=lambda _, a, v: _positive(a, v))
-    depth: int = attrs.field(default=64, validator=lambda _, a, v: _positive(a, v))
-    result: int = attrs.field(default=1024 * 1024, validator=lambda _, a, v: _positive(a, v))
-    log_lines: int = attrs.field(default=1000, validator=lambda _, a, v: _positive(a, v))
-    log_bytes: int = attrs.field(
-        default=64 * 1024, validator=lambda _, a, v: at_least(a.name, v, 256) and None
-    )
+    payload: int = attrs.field(default=1024 * 1024, validator=_at_least(1))
+    depth: int = attrs.field(default=64, validator=_at_least(1))
+    result: int = attrs.field(default=1024 * 1024, validator=_at_least(1))
+    log_lines: int = attrs.field(default=1000, validator=_at_least(1))
+    log_bytes: int = attrs.field(default=64 * 1024, validator=_at_least(256))
 
 
 def _ids(value: Duration) -> float:
@@ -257,16 +262,12 @@ class Retention:
     ids: float = attrs.field(default=0.0, converter=_ids)
     outcomes: float = attrs.field(default=3600.0, converter=_outcomes)
     logs: float = attrs.field(default=3600.0, converter=_logs)
-    dead_letters: int = attrs.field(default=100_000, validator=lambda _, a, v: _positive(a, v))
+    dead_letters: int = attrs.field(default=100_000, validator=_at_least(1))
     dead_letter_age: float | None = attrs.field(default=None, converter=_age)
-    events: int = attrs.field(default=100_000, validator=lambda _, a, v: _positive(a, v))
+    events: int = attrs.field(default=100_000, validator=_at_least(1))
     history: float = attrs.field(default=7 * 24 * 3600.0, converter=_history)
 
     @property
     def history_minutes(self) -> int:
         """The same in whole minutes."""
         return max(10, math.ceil(self.history / 60))
-
-
-def _positive(attribute: attrs.Attribute[int], value: object) -> None:
-    at_least(attribute.name, value, 1)

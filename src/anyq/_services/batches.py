@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Generic, Self, TypeVar
 
 import anyio
@@ -11,16 +12,20 @@ from .channels import Channel
 T = TypeVar("T")
 
 
-class batches(Generic[T]):  # noqa: N801 - reads as the function that it would be
+def batches(channel: Channel[T], largest: int) -> AsyncIterator[list[T]]:
     """Give what arrives, at once and in batches; end when the channel does.
 
     While a batch is being worked on the next one grows: nothing waits for a timer, and under load batches are large.
-    (No generator: one that is left in the middle, as a cancelled service does, would wait for the garbage collector.)
 
     Args:
         channel: Where items come from.
         largest: How many a batch may hold.
     """
+    return _Batches(channel, largest)
+
+
+class _Batches(AsyncIterator[list[T]], Generic[T]):
+    """No generator: one that a cancelled service leaves in the middle would wait for the garbage collector."""
 
     __slots__ = ("_channel", "_largest", "_rest")
 

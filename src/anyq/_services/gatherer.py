@@ -6,7 +6,6 @@ batch; a group for which there is no room waits, and holds up no other.
 
 from __future__ import annotations
 
-import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
@@ -15,8 +14,8 @@ import attrs
 
 from .._core.groups import Gathering, Mould
 from .._store.gather import Gathered, Group
-from ..errors import ConnectionLost
-from .publisher import Leaving, Publisher
+from .hesitation import Hesitation
+from .publisher import PAUSES, Leaving, Publisher, closed
 
 #: Items in one script, and their bytes: a bounded time in which the server serves nobody else.
 _LARGEST_BATCH = 1000
@@ -24,9 +23,6 @@ _LARGEST_BYTES = 1024 * 1024
 
 #: Groups of which the open job is remembered.
 _REMEMBERED = 10_000
-
-#: Pauses of groups that wait for room, in seconds.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.25
 
 #: What a group is called: its task, and what keeps it apart from the task's others.
 _Name = tuple[str, str]
@@ -121,7 +117,7 @@ class Gatherer:
 
     async def run(self) -> None:
         """Send what gathers, until cancelled."""
-        pause = _FIRST_PAUSE
+        hesitation = Hesitation(*PAUSES)  # of groups that wait for room
         batch: list[tuple[list[Item], Group]] = []
         try:
             while True:
@@ -134,16 +130,15 @@ class Gatherer:
                         self._send_away(Leaving())
                     elif crowded and crowded == taken:
                         self._wanted = anyio.Event()
-                        with anyio.move_on_after(random.uniform(pause / 2, pause)):
+                        with anyio.move_on_after(hesitation.next()):
                             await self._wanted.wait()
-                        pause = min(pause * 2, _LONGEST_PAUSE)
                     else:
-                        pause = _FIRST_PAUSE
+                        hesitation.over()
                 self._idle.set()
         finally:
             for items, _ in batch:
-                _fail(items, _closed())
-            self._send_away(_closed())
+                _fail(items, closed())
+            self._send_away(closed())
 
     async def finish(self) -> None:
         """Wait until everything was sent that was given to `add`; who waits for room is sent away."""
@@ -230,7 +225,3 @@ def _fail(items: Iterable[Item], error: Exception) -> None:
     for item in items:
         if item.caller is not None:
             item.caller.fail(error)
-
-
-def _closed() -> ConnectionLost:
-    return ConnectionLost("the queue was closed before Redis answered")

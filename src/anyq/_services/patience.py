@@ -8,7 +8,6 @@ missing right, a key of another type) is raised. Transitions are logged once eac
 from __future__ import annotations
 
 import logging
-import random
 import re
 from collections.abc import Awaitable, Callable
 from typing import Final, ParamSpec, TypeVar
@@ -18,6 +17,7 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from .._redis.replies import error_code
 from ..errors import ConfigurationError, RedisUnavailable
+from .hesitation import Hesitation
 
 logger = logging.getLogger("anyq.redis")
 
@@ -155,7 +155,7 @@ class Patience:
             RedisUnavailable: The limit passed.
             ConfigurationError: The server refuses it, and will again.
         """
-        pause = _FIRST_PAUSE
+        hesitation = Hesitation(_FIRST_PAUSE, _LONGEST_PAUSE)
         began: float | None = None
         call = object()
         try:
@@ -168,22 +168,19 @@ class Patience:
                         if isinstance(error, RedisError):
                             raise configuration_error(self.service, error) from error
                         raise
-                    began = (
-                        tried if began is None else began
-                    )  # a try that waited in vain was part of the outage
+                    first = began is None
+                    began = tried if began is None else began  # a try that waited in vain was part of the outage
                     if self._limit is not None and anyio.current_time() - began >= self._limit:
                         time = f" for {self._limit:g} s" if self._limit else ""
                         raise RedisUnavailable(
                             f"Redis did not take it{time} ({self.service}): {error}"
                         ) from error
                     self._outages.trouble(call, self.service, error)
+                    pause = hesitation.next()
                     # A group that vanished is made again at once; one that goes on vanishing is met with the pause.
-                    mended = (
-                        reply_code(error) == "NOGROUP" and self._mend_group is not None and await self._mend()
-                    )
-                    if not mended or pause > _FIRST_PAUSE:
-                        await anyio.sleep(random.uniform(pause / 2, pause))
-                    pause = min(pause * 2, _LONGEST_PAUSE)
+                    mended = reply_code(error) == "NOGROUP" and await self._mend()
+                    if not mended or not first:
+                        await anyio.sleep(pause)
                 else:
                     if self._outages.down:
                         self._outages.fine(call)
@@ -192,7 +189,9 @@ class Patience:
             self._outages.gone(call)
 
     async def _mend(self) -> bool:
-        assert self._mend_group is not None
+        """Make the group again, if that is ours to do; tell whether it was done."""
+        if self._mend_group is None:
+            return False
         try:
             await self._mend_group()
         except (RedisUnavailable, RedisError) as error:

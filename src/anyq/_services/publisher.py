@@ -7,7 +7,6 @@ adds nothing.
 
 from __future__ import annotations
 
-import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
@@ -18,6 +17,7 @@ import attrs
 from .._redis.connection import Waiter
 from .._store.publish import Addition, Answer, Full, Publishing
 from ..errors import ConnectionLost, QueueFull
+from .hesitation import Hesitation
 from .patience import Patience
 
 T = TypeVar("T")
@@ -30,8 +30,8 @@ _LARGEST_BYTES = 4 * 1024 * 1024
 _PART = 200
 _UNDER_WAY = 4
 
-#: Pauses of a caller that waits for room, in seconds.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.25
+#: Pauses of a caller that waits for room, in seconds: the first, and the longest.
+PAUSES = 0.005, 0.25
 
 
 class Leaving(Exception):
@@ -55,7 +55,7 @@ class _Ticket:
         self.job = job
         self.sent = anyio.Event()
         self.answer: Answer = True
-        self.error: Exception | None = _closed()
+        self.error: Exception | None = closed()
 
 
 @attrs.frozen
@@ -242,7 +242,7 @@ class Publisher:
     async def _deliver(self, jobs: Sequence[Addition], *, wait: bool) -> list[Answer]:
         """Send one batch until it is answered."""
         number = self._number()
-        pause = _FIRST_PAUSE
+        hesitation = Hesitation(*PAUSES)
         try:
             while True:
                 try:
@@ -252,8 +252,7 @@ class Publisher:
                         raise QueueFull(self._queue, self._max_length) from None
                 if self._leaving:
                     raise Leaving
-                await anyio.sleep(random.uniform(pause / 2, pause))
-                pause = min(pause * 2, _LONGEST_PAUSE)
+                await anyio.sleep(hesitation.next())
         finally:
             self._answer(number)
 
@@ -304,5 +303,6 @@ def _by_priority(tickets: Sequence[_Ticket]) -> Iterable[Sequence[_Ticket]]:
     return groups.values()
 
 
-def _closed() -> ConnectionLost:
+def closed() -> ConnectionLost:
+    """Say that nobody will ever know whether it was added."""
     return ConnectionLost("the queue was closed before Redis answered")
