@@ -614,6 +614,22 @@ def _lacks_its_object(function: Callable[..., Any]) -> bool:
     return bool(within) and not within.endswith("<locals>") and first in {"self", "cls"}
 
 
+def one_or_several(queues: Queue | Iterable[Queue]) -> tuple[Queue, ...]:
+    """Give queues as a tuple, or refuse what is none.
+
+    Raises:
+        TypeError: It is neither a queue nor some of them.
+    """
+    given: object = (queues,) if isinstance(queues, Queue) else queues
+    if (
+        not isinstance(given, Iterable)
+        or not (given := tuple(given))
+        or not all(isinstance(queue, Queue) for queue in given)
+    ):
+        raise TypeError(f"queues must be a Queue or several, not {queues!r}")
+    return given
+
+
 def _cannot_wait(obstacle: Obstacle) -> ValueError:
     if obstacle.crowded:
         return ValueError(

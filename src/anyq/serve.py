@@ -16,7 +16,7 @@ from types import FrameType
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from ._redis.tasks import only
+from ._redis.tasks import ungrouped
 from .worker import Worker
 
 logger: logging.Logger = logging.getLogger("anyq.serve")
@@ -83,15 +83,12 @@ class Shift:
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run them until all have ended. If one crashes, the others drain, and what comes out is the error itself."""
-        try:
+        with ungrouped():
             async with anyio.create_task_group() as nursery:
                 async with anyio.create_task_group() as starting:
                     for worker in self.workers:
                         starting.start_soon(self._start, worker, nursery, name=f"start of {worker!r}")
                 task_status.started()
-        except BaseExceptionGroup as group:
-            alone = only(group)
-            raise alone from alone.__cause__
 
     async def _start(self, worker: Worker, nursery: TaskGroup) -> None:
         if self.asked:
@@ -132,14 +129,11 @@ async def watch(
                 first, times = first or number, times + 1
                 shift.ask(times)
 
-        try:
+        with ungrouped():
             async with anyio.create_task_group() as nursery:
                 nursery.start_soon(listen, name="anyq signals")
                 await shift.run(task_status=task_status)
                 nursery.cancel_scope.cancel()
-        except BaseExceptionGroup as group:
-            alone = only(group)
-            raise alone from alone.__cause__
     return first
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
@@ -56,7 +56,7 @@ from ._store.inspect import Depths, depths
 from .errors import AnyQError, RedisUnavailable, WorkerCrashed
 from .metrics.sink import NoSink, Sink
 from .options import policy_of
-from .queue import Queue
+from .queue import Queue, one_or_several
 from .settings import Backoff, Duration, at_least, flag, optional_seconds, seconds
 from .vitals import Health, Statistics
 
@@ -135,7 +135,9 @@ class Worker:
         schedules: bool = True,
         outage_limit: Duration | None = None,
     ) -> None:
-        self.queues: tuple[Queue, ...] = _checked(queues)
+        self.queues: tuple[Queue, ...] = one_or_several(queues)
+        if len({(queue.url, queue.prefix, queue.name) for queue in self.queues}) < len(self.queues):
+            raise ValueError("queues names the same queue twice")
         self.concurrency: int = at_least("concurrency", concurrency, 1, 100_000)
         self._threads = min(self.concurrency, 40) if threads is None else at_least("threads", threads, 1)
         self._process_limit = (
@@ -561,21 +563,6 @@ class Worker:
             if isinstance(error, anyio.get_cancelled_exc_class()):
                 raise alone from alone.__cause__  # the block was cancelled because of it, not the other way round
             raise alone from alone.__cause__ or error
-
-
-def _checked(queues: Queue | Iterable[Queue]) -> tuple[Queue, ...]:
-    """Give the queues of a worker, or refuse what is none."""
-    given: object = (queues,) if isinstance(queues, Queue) else queues
-    if (
-        not isinstance(given, Iterable)
-        or not (given := tuple(given))
-        or not all(isinstance(queue, Queue) for queue in given)
-    ):
-        raise TypeError(f"queues must be a Queue or several, not {queues!r}")
-    found: tuple[Queue, ...] = given
-    if len({(queue.url, queue.prefix, queue.name) for queue in found}) < len(found):
-        raise ValueError("queues names the same queue twice")
-    return found
 
 
 async def _first_beat(heartbeat: Heartbeat) -> None:

@@ -7,7 +7,8 @@ So each task here is shielded, and the shield's end is the end of the block, whi
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self, cast
 
@@ -66,6 +67,16 @@ class BlockTasks:
             if isinstance(error, anyio.get_cancelled_exc_class()):
                 raise only(others) from None
             raise
+
+
+@contextmanager
+def ungrouped() -> Generator[None]:
+    """Let an error that stands alone in the group of the block's task group come out as it is."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        alone = only(group)
+        raise alone from alone.__cause__
 
 
 def only(error: BaseException) -> BaseException:

@@ -19,7 +19,7 @@ import click
 import h11
 from anyio.abc import ByteStream, SocketAttribute
 
-from .._redis.tasks import only
+from .._redis.tasks import ungrouped
 from ..worker import Worker
 
 if TYPE_CHECKING:
@@ -128,14 +128,11 @@ class Endpoint:
         async with listener:
             port = listener.extra(SocketAttribute.local_port)
             logger.info("the health endpoint is at http://%s", Place(self._place.host, port))
-            try:
+            with ungrouped():
                 async with anyio.create_task_group() as nursery:
                     nursery.start_soon(listener.serve, self._visit, name="anyq health")
                     yield
                     nursery.cancel_scope.cancel()
-            except BaseExceptionGroup as group:
-                alone = only(group)
-                raise alone from alone.__cause__
 
     async def _visit(self, stream: ByteStream) -> None:
         """One connection: its request, the answer, and good-bye."""

@@ -5,9 +5,9 @@ Rule: however many names jobs come with, the number of series is bounded by the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from ..queue import Queue
+from ..queue import Queue, one_or_several
 
 #: The label of a job whose name no task of its queue has: one for a fallback, or one that nobody knows.
 OTHER = "(other)"
@@ -21,14 +21,7 @@ class Labels:
     """
 
     def __init__(self, queues: Queue | Sequence[Queue]) -> None:
-        given: object = (queues,) if isinstance(queues, Queue) else queues
-        if (
-            not isinstance(given, Iterable)
-            or not (given := tuple(given))
-            or not all(isinstance(queue, Queue) for queue in given)
-        ):
-            raise TypeError(f"queues must be a Queue or several, not {queues!r}")
-        self.queues: tuple[Queue, ...] = given
+        self.queues: tuple[Queue, ...] = one_or_several(queues)
         self._tasks = {queue.name: queue.runnables for queue in self.queues}
 
     def queue(self, name: str) -> str:

@@ -16,6 +16,11 @@ from ..vitals import QueueStats
 #: Seconds for which Redis is waited for.
 _PATIENCE = 2.0
 
+#: Durations of runs that are told apart, in seconds: from a quick coroutine to a job of an hour.
+DURATIONS: Final = (
+    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0,
+)  # fmt: skip
+
 #: What only grows, by its name in `QueueStats`: its name among the metrics, what of, and what it is.
 COUNTED: Final[Mapping[str, tuple[str, str, str]]] = {
     "added": (

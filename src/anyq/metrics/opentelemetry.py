@@ -17,7 +17,7 @@ from ..queue import Queue
 from ..settings import seconds
 from ..vitals import QueueStats
 from .labels import Labels
-from .numbers import COUNTED, ask, held
+from .numbers import COUNTED, DURATIONS, ask, held
 from .sink import (
     DeadLettered,
     JobOutcome,
@@ -36,25 +36,6 @@ with needed_for("anyq.metrics.opentelemetry", extra="otel"):
     from opentelemetry.metrics import Observation as OtelObservation
 
 _SYSTEM: Final = {"messaging.system": "anyq"}
-_DURATIONS: Final = (
-    0.001,
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-    2.5,
-    5.0,
-    10.0,
-    30.0,
-    60.0,
-    300.0,
-    900.0,
-    3600.0,
-)
 
 
 class OpenTelemetrySink:
@@ -80,7 +61,7 @@ class OpenTelemetrySink:
         counter, histogram, gauge = meter.create_counter, meter.create_histogram, meter.create_gauge
         self._duration = histogram(
             "messaging.process.duration", "s", "How long runs took.",
-            explicit_bucket_boundaries_advisory=_DURATIONS,
+            explicit_bucket_boundaries_advisory=DURATIONS,
         )  # fmt: skip
         self._consumed = counter("messaging.client.consumed.messages", "{message}", "Jobs taken from Redis.")
         self._jobs = counter(
@@ -127,9 +108,7 @@ class OpenTelemetrySink:
                     if seen.outcome != "released":
                         named = {**task, "messaging.operation.name": "process"}
                         if seen.outcome == "failed":
-                            named["error.type"] = (
-                                "_OTHER"  # the conventions' word where the type is not known
-                            )
+                            named["error.type"] = "_OTHER"  # the conventions' word: the type is not known
                         self._duration.record(seen.duration_us / 1e6, named)
                 case RetryScheduled():
                     self._retries.add(1, self._task(queue, seen.task))

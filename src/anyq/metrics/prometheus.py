@@ -16,7 +16,7 @@ from ..queue import Queue
 from ..vitals import QueueStats
 from ..worker import Worker
 from .labels import Labels
-from .numbers import COUNTED, ask, held
+from .numbers import COUNTED, DURATIONS, ask, held
 from .sink import (
     DeadLettered,
     JobOutcome,
@@ -34,11 +34,6 @@ with needed_for("anyq.metrics.prometheus", extra="prometheus"):
     from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
     from prometheus_client.registry import Collector
-
-#: Seconds, from a quick coroutine to a job of an hour.
-DURATIONS: Final = (
-    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0,
-)  # fmt: skip
 
 _DELAYS: Final = (0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21600.0, 86400.0)
 _BATCHES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
