@@ -6,16 +6,19 @@ The one thing a version is used for is to distrust: XACKDEL of Redis 8.2.0 to 8.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Sequence
+from typing import Any, Final
 
 import attrs
 
+from .handshake import Greeting
 from .replies import is_list
 
-if TYPE_CHECKING:
-    from .client import Client
-
 _ASKED = ("XACKDEL",)
+
+#: How they are asked for, in one round trip.
+QUESTIONS: Final[tuple[tuple[str, ...], ...]] = (("COMMAND", "INFO", *_ASKED), ("INFO", "server"))
+
 _XACKDEL_SAFE_SINCE = (8, 2, 3)
 
 
@@ -38,13 +41,20 @@ class Capabilities:
         return "XACKDEL" in self.commands
 
 
-async def ask_capabilities(client: Client) -> Capabilities:
-    """Ask, in one round trip."""
-    command_info, info = await client.call_many([("COMMAND", "INFO", *_ASKED), ("INFO", "server")])
-    server, version = _server(client, info)
-    commands = {
-        name for name in _ASKED if name.lower().encode() in _names(command_info)
-    } - client.settings.avoid
+def read_capabilities(
+    answers: Sequence[Any], greeting: Greeting | None, avoid: Collection[str]
+) -> Capabilities:
+    """Read the answers to `QUESTIONS`.
+
+    Args:
+        answers: The replies.
+        greeting: What the server said when the connection was made.
+        avoid: Commands to do without, though the server has them.
+    """
+    command_info, info = answers
+    server, version = _server(info, greeting)
+    there = _names(command_info)
+    commands = {name for name in _ASKED if name.lower().encode() in there and name not in avoid}
     if server != "valkey" and version < _XACKDEL_SAFE_SINCE:
         commands.discard("XACKDEL")
     return Capabilities(server=server, version=version, commands=frozenset(commands))
@@ -57,11 +67,10 @@ def _names(command_info: Any) -> set[bytes]:
     return {description[0].lower() for description in command_info if description}
 
 
-def _server(client: Client, info: Any) -> tuple[str, tuple[int, ...]]:
+def _server(info: Any, greeting: Greeting | None) -> tuple[str, tuple[int, ...]]:
     """Name and version from INFO, or from HELLO when an ACL hides that. Valkey's redis_version is a disguise."""
     lines = info.decode("utf-8", "replace").splitlines() if isinstance(info, bytes) else []
     facts = dict(line.split(":", 1) for line in lines if ":" in line)
-    greeting = client.greeting
     if "valkey_version" in facts:
         return "valkey", version_tuple(facts["valkey_version"])
     if "redis_version" in facts:

@@ -19,7 +19,7 @@ from ..errors import ConfigurationError, ConnectionLost, RedisUnavailable
 from . import locating
 from .address import Address, check_client_name
 from .blocking import blocking_seconds
-from .capabilities import Capabilities, ask_capabilities
+from .capabilities import QUESTIONS, Capabilities, read_capabilities
 from .compat import EMPTY_RESPONSE, NEVER_DECODE, encoder, response_callbacks
 from .connection import Connection, OnPush, Waiter
 from .handshake import Greeting
@@ -306,7 +306,8 @@ class Client(AsyncCoreCommands):
         """
         known = self._capabilities
         if known is None or known[0] != self.generation:
-            found = await ask_capabilities(self)
+            answers = await self.call_many(QUESTIONS)
+            found = read_capabilities(answers, self.greeting, self.settings.avoid)
             self._capabilities = known = (self.generation, found)
         return known[1]
 
