@@ -35,7 +35,7 @@ from .options import TASK_OPTIONS, JobOptions, Options, ScheduleOptions, TaskOpt
 from .schedules import ScheduleDecorator, Schedules
 from .settings import Backoff, Duration, Limits, Retention, at_least, optional_seconds
 from .settings import name as checked_name
-from .tasks import AsyncTask, PlainTask, Task
+from .tasks import AsyncTask, PlainTask, Task, TaskDecorator
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -44,18 +44,6 @@ M = TypeVar("M", bound=Middleware)
 L = TypeVar("L", bound=Lifespan)
 
 DEFAULT_URL = "redis://localhost:6379/0"
-
-
-class TaskDecorator(Protocol):
-    """What ``@queue.task(...)`` with arguments gives: it takes the function."""
-
-    # A coroutine function is a function too, and would fit below: what fits first counts.
-    @overload
-    def __call__(  # type: ignore[overload-overlap]
-        self, function: Callable[P, Coroutine[Any, Any, R]], /
-    ) -> AsyncTask[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[P, R], /) -> PlainTask[P, R]: ...
 
 
 class Enqueuing(Protocol):

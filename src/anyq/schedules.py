@@ -6,11 +6,11 @@ Rule: what is asked for is checked here, before anything is sent; all that chang
 from __future__ import annotations
 
 import builtins
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import datetime
 from heapq import merge
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, Unpack, cast
 
 import attrs
 
@@ -27,7 +27,7 @@ from .handles import JobHandle
 from .options import Options, RunOptions, ScheduleOptions, schedule_of
 from .settings import at_least, from_milliseconds
 from .settings import name as checked_name
-from .tasks import AsyncTask, PlainTask, Task
+from .tasks import Task, TaskDecorator
 
 if TYPE_CHECKING:
     from .queue import Queue
@@ -37,16 +37,8 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-class ScheduleDecorator(Protocol):
-    """What ``@queue.cron(...)`` and ``@queue.every(...)`` give: it takes a function, or a task."""
-
-    # A task is called as its function is, and stays what it is. What fits first counts.
-    @overload
-    def __call__(  # type: ignore[overload-overlap]
-        self, function: Callable[P, Coroutine[Any, Any, R]], /
-    ) -> AsyncTask[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[P, R], /) -> PlainTask[P, R]: ...
+class ScheduleDecorator(TaskDecorator, Protocol):
+    """What ``@queue.cron(...)`` and ``@queue.every(...)`` give: it takes a function, or a task (which stays one)."""
 
 
 @attrs.frozen(kw_only=True)

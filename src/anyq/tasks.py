@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, overload
 
 import anyio
 import attrs
@@ -257,3 +257,15 @@ class PlainTask(Task[P, R]):
         self._check_needs(args, kwargs)
         value: R = self.function(*args, **kwargs)
         return value
+
+
+class TaskDecorator(Protocol):
+    """What ``@queue.task(...)`` with arguments gives: it takes the function."""
+
+    # A coroutine function is a function too, and would fit below: what fits first counts.
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> PlainTask[P, R]: ...

@@ -24,8 +24,8 @@ from .queue import Queue
 with needed_for("anyq.tracing", extra="otel"):
     from opentelemetry import context as contexts
     from opentelemetry import metrics, propagate, trace
-    from opentelemetry.metrics import MeterProvider
-    from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, TracerProvider
+    from opentelemetry.metrics import Meter, MeterProvider
+    from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer, TracerProvider
 
 SYSTEM: Final = "anyq"
 
@@ -57,40 +57,57 @@ def instrument(
         >>> from anyq.tracing import instrument
         >>> instrument(queue)
     """
-    tracer = trace.get_tracer("anyq", tracer_provider=tracer_provider)
-    meter = metrics.get_meter("anyq", meter_provider=meter_provider)
-    sent = meter.create_counter("messaging.client.sent.messages", "{message}", "Jobs that were enqueued.")
+    tracing = _Tracing(
+        queue.name,
+        trace.get_tracer("anyq", tracer_provider=tracer_provider),
+        metrics.get_meter("anyq", meter_provider=meter_provider),
+        links=links,
+    )
+    queue.around[:] = (tracing, *(one for one in queue.around if not isinstance(one, _Tracing)))
+    queue.tracing = tracing.enqueuing
+
+
+class _Tracing:
+    """Makes the spans of one queue: of calls that enqueue, and, as middleware, of runs."""
+
+    def __init__(self, queue: str, tracer: Tracer, meter: Meter, *, links: bool) -> None:
+        self._queue = queue
+        self._tracer = tracer
+        self._links = links
+        self._sent = meter.create_counter(
+            "messaging.client.sent.messages", "{message}", "Jobs that were enqueued."
+        )
 
     @contextmanager
-    def enqueuing(task: str, count: int) -> Generator[_Enqueuing]:
-        attributes = _attributes("enqueue", "send", queue.name, task)
-        if count != 1:
-            attributes["messaging.batch.message_count"] = count
-        with tracer.start_as_current_span(
-            f"enqueue {queue.name}", kind=SpanKind.PRODUCER, attributes=attributes
+    def enqueuing(self, task: str, count: int) -> Generator[_Enqueuing]:
+        """Make the span of a call that enqueues."""
+        common = _attributes("enqueue", "send", self._queue, task)
+        batch: dict[str, str | int] = {} if count == 1 else {"messaging.batch.message_count": count}
+        with self._tracer.start_as_current_span(
+            f"enqueue {self._queue}", kind=SpanKind.PRODUCER, attributes=common | batch
         ) as span:
             carrier: dict[str, str] = {}
             propagate.inject(carrier)
             small = headers(carrier) or {name: carrier[name] for name in _ESSENTIAL if name in carrier}
             jobs = _Enqueuing(span, headers(small))
             yield jobs
-            sent.add(jobs.new, _attributes("enqueue", "send", queue.name, task))
+            self._sent.add(jobs.new, common)
 
-    async def process(job: Job, call_next: CallNext) -> Any:
+    async def __call__(self, job: Job, call_next: CallNext) -> Any:
+        """Make the span of a run, around it."""
         origin = propagate.extract(job.extras.trace)
         creation = trace.get_current_span(origin).get_span_context()
-        attributes = _attributes("process", "process", job.queue, job.name)
-        attributes |= {
-            "messaging.message.id": job.id,
-            "anyq.job.attempt": job.attempt,
-            "anyq.job.attempts": job.attempts,
-        }
-        span = tracer.start_span(
+        span = self._tracer.start_span(
             f"process {job.queue}",
-            context=trace.set_span_in_context(trace.INVALID_SPAN, origin) if links else origin,
+            context=trace.set_span_in_context(trace.INVALID_SPAN, origin) if self._links else origin,
             kind=SpanKind.CONSUMER,
-            attributes=attributes,
-            links=[Link(creation)] if links and creation.is_valid else None,
+            attributes={
+                **_attributes("process", "process", job.queue, job.name),
+                "messaging.message.id": job.id,
+                "anyq.job.attempt": job.attempt,
+                "anyq.job.attempts": job.attempts,
+            },
+            links=[Link(creation)] if self._links and creation.is_valid else None,
         )
         # The whole origin, for its baggage.
         token = contexts.attach(trace.set_span_in_context(span, origin))
@@ -102,11 +119,6 @@ def instrument(
         finally:
             contexts.detach(token)
             span.end()
-
-    process.traces = True  # type: ignore[attr-defined]
-    queue.around[:] = [one for one in queue.around if not getattr(one, "traces", False)]
-    queue.around.insert(0, process)
-    queue.tracing = enqueuing
 
 
 @attrs.define
