@@ -16,7 +16,7 @@ from itertools import count
 
 from anyio.from_thread import BlockingPortal
 
-from .._redis.tasks import only
+from .._redis.tasks import ungrouped
 from ..serve import Shift
 
 ASK = b"."
@@ -39,16 +39,13 @@ class Leash:
             shift: The workers.
             notice: Called with the number of requests so far, in a thread: the event loop may be blocked.
         """
-        try:
+        with ungrouped():
             async with BlockingPortal() as portal:
                 listener = threading.Thread(
                     target=self._listen, args=(shift, portal, notice), name="anyq leash", daemon=True
                 )
                 listener.start()
                 yield
-        except BaseExceptionGroup as group:
-            alone = only(group)
-            raise alone from alone.__cause__
 
     def _listen(self, shift: Shift, portal: BlockingPortal, notice: Callable[[int], None]) -> None:
         for times in count(1):

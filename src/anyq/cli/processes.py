@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 import sys
 from collections.abc import Callable, Sequence
 
@@ -16,14 +15,15 @@ import anyio
 import attrs
 from anyio.abc import Process
 
+from .._services.hesitation import Hesitation
 from ..serve import SIGNALS
 from .endings import DONE, GRACE, GRAVITY, LEFT_SOMETHING, USAGE
 from .leash import ASK
 
 logger: logging.Logger = logging.getLogger("anyq.cli")
 
-#: The wait before a replacement, in seconds: doubled with each child that did not live for long, and half of it drawn.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0
+#: The wait before a replacement, in seconds: the first, and the longest after several that did not live for long.
+_PAUSES = 0.2, 30.0
 _LONG = 10.0
 
 #: Seconds that a child is given past everything that it was promised; then it is killed.
@@ -93,7 +93,7 @@ class Supervisor:
 
     async def keep(self, place: int) -> None:
         """Keep one child at work until all are to stop; replace it when it dies before."""
-        pause = 0.0
+        hesitation = Hesitation(*_PAUSES)
         while not self._stopping.is_set():
             began = anyio.current_time()
             code = await self._live(place)
@@ -102,9 +102,9 @@ class Supervisor:
                 if code == USAGE:  # it would not go better the next time
                     await self.ask()
                 return
-            lived_long = anyio.current_time() - began >= _LONG
-            pause = _FIRST_PAUSE if lived_long or not pause else min(2 * pause, _LONGEST_PAUSE)
-            wait = random.uniform(pause / 2, pause)
+            if anyio.current_time() - began >= _LONG:
+                hesitation.over()
+            wait = hesitation.next()
             logger.error("worker process %d ended with %d; it is replaced in %.1f s", place, code, wait)
             with anyio.move_on_after(wait):
                 await self._stopping.wait()

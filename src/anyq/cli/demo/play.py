@@ -13,7 +13,7 @@ import anyio
 from anyio.abc import TaskStatus
 from redis.exceptions import RedisError
 
-from ..._redis.tasks import only
+from ..._redis.tasks import ungrouped
 from ...errors import AnyQError, JobFailed
 from ...handles import JobHandle
 from ...queue import Queue
@@ -81,20 +81,18 @@ async def play(
             display.update(account)
 
     try:
-        async with queue:
-            try:
-                async with anyio.create_task_group() as nursery:
-                    await nursery.start(work)
-                    nursery.start_soon(show)
-                    account.began = time.monotonic()
-                    await _collect(account, await _enqueue(account, tasks, plans), silence)
-                    await _measure(account, tasks, silence)
-                    worker.stop()
-            finally:
-                await _tidy(queue, account)
-    except BaseExceptionGroup as group:
-        alone = only(group)
-        raise alone from alone.__cause__
+        with ungrouped():
+            async with queue:
+                try:
+                    async with anyio.create_task_group() as nursery:
+                        await nursery.start(work)
+                        nursery.start_soon(show)
+                        account.began = time.monotonic()
+                        await _collect(account, await _enqueue(account, tasks, plans), silence)
+                        await _measure(account, tasks, silence)
+                        worker.stop()
+                finally:
+                    await _tidy(queue, account)
     finally:
         account.retried = worker.statistics().retried
         display.update(account)
