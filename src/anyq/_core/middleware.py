@@ -54,8 +54,7 @@ def checked(setting: str, middleware: Any) -> tuple[Middleware, ...]:
         raise TypeError(f"{setting} must be a list of coroutine functions, not {middleware!r}")
     found: tuple[Any, ...] = tuple(cast("Any", middleware))
     for one in found:
-        calls = one, getattr(one, "__call__", None)  # noqa: B004 - of an object only its method tells
-        if not any(map(inspect.iscoroutinefunction, calls)):
+        if not is_async(one):
             raise TypeError(
                 f"{setting}: middleware is an async def of (job, call_next), and {one!r} is not one"
             )
@@ -66,6 +65,13 @@ def checked(setting: str, middleware: Any) -> tuple[Middleware, ...]:
                 f"{setting}: middleware is called with (job, call_next), and {one!r} cannot be: {error}"
             ) from None
     return found
+
+
+def is_async(function: Any) -> bool:
+    """Tell whether calling something gives a coroutine: a coroutine function, or an object with ``async __call__``."""
+    if inspect.iscoroutinefunction(function):
+        return True
+    return callable(function) and inspect.iscoroutinefunction(type(function).__call__)
 
 
 async def through(layers: Sequence[Middleware], job: Job, innermost: Callable[[], Awaitable[Any]]) -> Any:

@@ -13,7 +13,7 @@ import attrs
 
 from ..settings import Backoff
 from .depends import Dependency, needs
-from .middleware import Middleware
+from .middleware import Middleware, is_async
 
 #: How a task's function is called: directly, in a thread, in a process, or through middleware.
 Style = Literal["async", "thread", "process", "chain"]
@@ -173,9 +173,7 @@ class Runnable:
             raise TypeError(
                 f"task {name!r} is a generator, and nobody would iterate it: return a value instead"
             )
-        # Of an object with ``async def __call__`` only the method tells; of a partial only the partial.
-        calls = function, getattr(function, "__call__", None)  # noqa: B004 - asked for, not tested
-        style: Style = "async" if any(map(inspect.iscoroutinefunction, calls)) else "thread"
+        style: Style = "async" if is_async(function) else "thread"
         if threads is not None and style != "thread":
             raise TypeError(f"task {name!r} is an async def, and threads= is for plain functions")
         if executor is not None:

@@ -169,9 +169,8 @@ class Patience:
                             raise configuration_error(self.service, error) from error
                         raise
                     first = began is None
-                    began = (
-                        tried if began is None else began
-                    )  # a try that waited in vain was part of the outage
+                    # A try that waited in vain was part of the outage.
+                    began = tried if began is None else began
                     if self._limit is not None and anyio.current_time() - began >= self._limit:
                         time = f" for {self._limit:g} s" if self._limit else ""
                         raise RedisUnavailable(
