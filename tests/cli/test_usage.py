@@ -142,3 +142,13 @@ def test_importing_anyq_needs_neither_click_nor_rich() -> None:
     program = "import sys; import anyq; print(sorted({'click', 'rich'} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("group", [[], ["dlq"], ["job"], ["schedules"]])
+def test_the_help_says_of_each_command_what_it_does_in_a_whole_line(group: list[str]) -> None:
+    said = CliRunner().invoke(anyq, [*group, "--help"], terminal_width=80).output
+    lines = said.partition("Commands:\n")[2].splitlines()
+    assert len(lines) >= 5
+    for line in lines:
+        assert line.endswith("."), line
+        assert not line.endswith("..."), line

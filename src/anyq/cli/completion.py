@@ -11,7 +11,7 @@ SHELLS = ("bash", "zsh", "fish")
 VARIABLE, PROGRAM = "_ANYQ_COMPLETE", "anyq"
 
 
-@click.command()
+@click.command(short_help="Print the completion script of bash, zsh or fish.")
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:

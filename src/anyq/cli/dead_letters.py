@@ -35,7 +35,7 @@ _NAME, _SHORT, _LONG, _LINES = 80, 200, 2000, 60
 _LETTER = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
 
 
-@click.group(name="dlq")
+@click.group(name="dlq", short_help="Dead letters: list, show, replay and delete them.")
 def dlq() -> None:
     """Dead letters: list, show, replay and delete the jobs that were given up.
 
@@ -151,7 +151,7 @@ def list_(
         click.echo(f"more: --after {page[-1].id}", err=True)
 
 
-@dlq.command()
+@dlq.command(short_help="Tell what went wrong, the most frequent first.")
 @queue_options
 @narrower
 @click.option("--limit", "-n", type=click.IntRange(min=1), default=20, help="How many at most.")
@@ -213,7 +213,7 @@ def show(queue: str, url: str | None, prefix: str, id: str, payload: bool, as_js
         _print_letter(letter, payload=payload)
 
 
-@dlq.command()
+@dlq.command(short_help="Make dead letters jobs again.")
 @queue_options
 @choice
 @click.option(

@@ -35,7 +35,7 @@ _STYLES = {"ok": "green", "unknown": "dim", "warning": "yellow", "problem": "bol
 _ANY = "doctor"
 
 
-@click.command()
+@click.command(short_help="Check the server and queues, and say what mends them.")
 @place_options
 @click.option(
     "--queue",

@@ -24,7 +24,7 @@ _NAME = 80
 _PATIENCE = 30.0
 
 
-@click.command()
+@click.command(short_help="Wait until a queue is empty.")
 @queue_options
 @click.option("--timeout", type=a_length, metavar="LENGTH", help="How long to wait at most: 90s, 10m, 2h.")
 @click.option("--delayed", is_flag=True, help="Wait for jobs too whose time has not come.")

@@ -24,7 +24,7 @@ _NAME, _LONG = 80, 2000
 _KEPT = 300
 
 
-@click.command()
+@click.command(short_help="Enqueue a job, and wait for its result.")
 @queue_options
 @click.argument("task")
 @click.argument("payload", required=False)

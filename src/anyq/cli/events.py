@@ -36,7 +36,7 @@ def a_place(_context: click.Context, _parameter: click.Parameter, text: str | No
     return a_moment(text)
 
 
-@click.command()
+@click.command(short_help="Follow what happens to jobs.")
 @queue_options
 @click.option(
     "--follow/--no-follow", default=True, help="Wait for more, or stop at the end of what there is."

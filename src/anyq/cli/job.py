@@ -41,7 +41,7 @@ _ids = click.argument("ids", nargs=-1, required=True, type=_an_id, metavar="ID..
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group(name="job")
+@click.group(name="job", short_help="One job: show, explain, cancel, retry, run it.")
 def job() -> None:
     """Single jobs by their ids: show, explain, cancel, retry and run them, give them another time.
 
@@ -90,7 +90,7 @@ def show(queue: str, url: str | None, prefix: str, id: str, payload: bool, as_js
         leave(LEFT_SOMETHING)
 
 
-@job.command()
+@job.command(short_help="Say why a job is not running.")
 @queue_options
 @_id
 @_json
@@ -120,7 +120,7 @@ def explain(queue: str, url: str | None, prefix: str, id: str, as_json: bool) ->
 # -- doing ------------------------------------------------------------------------------------------------------------
 
 
-@job.command()
+@job.command(short_help="Cancel jobs, whether they wait or run.")
 @queue_options
 @_ids
 @click.option("--wait", is_flag=True, help="Wait until those that run have really stopped.")
@@ -168,7 +168,7 @@ _CANCELLATIONS = {
 }
 
 
-@job.command()
+@job.command(short_help="Let jobs that failed run again.")
 @queue_options
 @_ids
 @_json

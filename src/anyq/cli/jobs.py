@@ -27,7 +27,7 @@ def _a_cursor(text: str) -> str:
         raise click.BadParameter(f"'{clean(text, NAME)}' is no place in a list of jobs") from None
 
 
-@click.command()
+@click.command(short_help="List jobs, wherever they are.")
 @queue_options
 @click.option(
     "--state",

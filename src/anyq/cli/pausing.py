@@ -21,7 +21,7 @@ _task = click.option("--task", metavar="NAME", help="Only the jobs of this task,
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.command()
+@click.command(short_help="Let no job of a queue or a task start any more.")
 @queue_options
 @_task
 @click.option("--until", type=a_time, metavar="WHEN", help="It ends by itself then: 2026-11-22T20:00.")
@@ -63,7 +63,7 @@ def pause(
         print_rows([[clean(queue, _NAME), clean(task or "", _NAME), "paused", moment(ends)]])
 
 
-@click.command()
+@click.command(short_help="End such a pause.")
 @queue_options
 @_task
 @_json

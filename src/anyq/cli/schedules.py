@@ -41,7 +41,7 @@ _names = click.argument("names", nargs=-1, required=True, type=a_name, metavar="
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group(name="schedules")
+@click.group(name="schedules", short_help="Schedules: list, run, pause and remove them.")
 def schedules() -> None:
     """Schedules: list them, say what is due next, run, pause, resume and remove them.
 
@@ -96,7 +96,7 @@ def list_(
         print_rows(map(_row, found))
 
 
-@schedules.command("next")
+@schedules.command("next", short_help="Show the runs that are started next.")
 @queue_options
 @click.argument("names", nargs=-1, type=a_name, metavar="[NAME]...")
 @click.option("--count", "-n", type=click.IntRange(1, 10_000), default=5, help="How many runs.")
@@ -130,7 +130,7 @@ def next_(queue: str, url: str | None, prefix: str, names: Sequence[str], count:
 # -- doing ------------------------------------------------------------------------------------------------------------
 
 
-@schedules.command()
+@schedules.command(short_help="Make a job of each schedule now.")
 @queue_options
 @_names
 @_json
@@ -151,7 +151,7 @@ def run(queue: str, url: str | None, prefix: str, names: Sequence[str], as_json:
     _leave(missing, as_json=as_json)
 
 
-@schedules.command()
+@schedules.command(short_help="Let schedules start nothing until they are resumed.")
 @queue_options
 @_names
 @_json

@@ -21,7 +21,7 @@ HOST = "127.0.0.1"
 _LOOK = 0.5
 
 
-@click.command()
+@click.command(short_help="Run a server for development.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),

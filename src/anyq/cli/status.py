@@ -22,7 +22,7 @@ _NAME = 80
 _HAPPENED = ("added", "replayed", "done", "failed", "given_up", "cancelled", "lost")
 
 
-@click.command()
+@click.command(short_help="Show what queues hold, how old and how fast.")
 @place_options
 @click.option(
     "--queue",

@@ -53,7 +53,7 @@ class Settings:
     outage_limit: float | None
 
 
-@click.command
+@click.command(short_help="Run the jobs of queues.")
 @click.argument("targets", nargs=-1, required=True, metavar="MODULE:QUEUE...")
 @click.option(
     "--concurrency", "-c", type=click.IntRange(min=1), default=100, help="Jobs that run at the same time."

@@ -15,7 +15,7 @@ from .tables import Column, console, table
 _NAME = 80
 
 
-@click.command()
+@click.command(short_help="Show who works on a queue, and at what.")
 @queue_options
 @click.option("--runs", is_flag=True, help="List the jobs that each runs, instead of the workers alone.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

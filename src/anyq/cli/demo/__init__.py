@@ -22,7 +22,7 @@ from .play import plan, play
 from .summary import summarize
 
 
-@click.command
+@click.command(short_help="See it run on the text files of a folder.")
 @click.argument("path", type=click.Path(exists=True, path_type=Path), required=False)
 @click.option(
     "--concurrency", "-c", type=click.IntRange(min=1), default=100, help="Jobs that run at the same time."

@@ -28,7 +28,7 @@ from .views import view
 _LIVE, _LINES = 1.0, 5.0
 
 
-@click.command()
+@click.command(short_help="Watch queues live, or one job until its end.")
 @place_options
 @click.argument("names", nargs=-1, metavar="[QUEUE]...")
 @click.option(
