@@ -100,6 +100,15 @@ async def test_a_key_of_another_type_is_named_and_does_not_pass(
     assert "another program uses the same name" in str(configuration_error("test", caught.value))
 
 
+async def test_a_command_that_the_server_does_not_have_is_said(client: Client) -> None:
+    with pytest.raises(ResponseError) as caught:
+        await client.call("NOSUCHCOMMAND", "key")
+    assert not passes(caught.value)
+    said = str(configuration_error("test", caught.value))
+    assert "the server lacks a command" in said
+    assert "NOSUCHCOMMAND" in said
+
+
 @pytest.fixture
 async def publishing(anyio_backend: object, client: Client, keys: Keys) -> Publishing:
     return Publishing(client, keys, b"p")

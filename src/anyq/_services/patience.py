@@ -75,6 +75,11 @@ def configuration_error(what: str, error: RedisError) -> ConfigurationError:
         "NOAUTH": "the server wants a password: put it into the URL",
         "WRONGPASS": "the server refuses the user or the password of the URL",
     }.get(code, "the server refuses it")
+    if "unknown command" in str(error):
+        advice = (
+            "the server lacks a command: it is older than Redis 6.2, no Redis at all, or its configuration took the "
+            "command away; `anyq doctor` tells"
+        )
     return ConfigurationError(f"{what}: {advice} ({error})")
 
 
