@@ -16,18 +16,8 @@ from hypothesis import strategies as st
 from anyq import Backoff, Cron, Every, Missed
 from anyq._core.codec import decode as decode_envelope
 from anyq._core.job import Extras, Override
-from anyq._core.schedules import (
-    Firing,
-    Spec,
-    decode,
-    encode,
-    first,
-    judge,
-    milliseconds,
-    resumed,
-    token,
-    upcoming,
-)
+from anyq._core.schedules import Firing, Spec, first, judge, milliseconds, resumed, upcoming
+from anyq._core.specs import decode, encode, token
 from anyq._core.values import Undecodable
 
 BODY = bytes.fromhex("81a16b01")  # {"k": 1}

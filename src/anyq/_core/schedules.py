@@ -1,4 +1,4 @@
-"""What a schedule is, when it makes jobs, and how it lies in Redis: chasquimq's bytes, and what AnyQ adds beside them.
+"""What a schedule is, and when it makes jobs.
 
 A schedule has one *planned time*, the next. `first` plans it, `judge` says what is due and plans again, `resumed` plans
 after a pause. All of them are handed the server's clock; times are epoch milliseconds.
@@ -6,22 +6,15 @@ after a pause. All of them are handed the server's clock; times are epoch millis
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from datetime import timedelta
-from hashlib import sha1
-from typing import Any, Final, Literal, cast
-from zlib import crc32
+from collections.abc import Iterator
+from typing import Final, Literal
 
 import attrs
-import msgpack
 
 from ..settings import Duration, at_least, seconds
-from .codec import decode as decode_envelope
 from .codec import encode as encode_envelope
-from .codec import read_override
 from .cron import Crontab, expression, zone
 from .job import NO_EXTRAS, NO_OVERRIDE, Extras, Override
-from .values import ARRAY, MAP, Undecodable, unpack
 
 #: Planned times that one decision looks at. More that were missed come with the next one.
 MOST: Final = 100
@@ -29,35 +22,18 @@ MOST: Final = 100
 #: The most missed runs that can be asked for: a bounded time in which nothing else is decided.
 MOST_MISSED: Final = 1000
 
-_SKIP_GRACE: Final = 60.0
+#: Seconds by which a run may be late and still be no missed one, where nothing else is said.
+SKIP_GRACE: Final = 60.0
 
-# Beyond, milliseconds are not the same as floats in every language.
-_LARGEST: Final = 2**53 - 1
-
-_SPEC_NAMES = (
-    "key", "job_name", "pattern", "payload", "limit", "start_after_ms", "end_before_ms", "fired", "missed_fires",
-    "retry",
-)  # fmt: skip
-
-# AnyQ's own field beside the spec: a map, with one-letter keys.
-_CHECK: Final = (
-    "c"  # of the spec that it belongs to: a foreign program that writes another leaves this field alone
-)
-_JITTER: Final = "j"
-_GRACE: Final = "g"
-_DEADLINE: Final = "x"
-_DECLARED: Final = "d"
-_OPTIONS: Final = "o"  # an envelope without a job: how the jobs are to run
-
-_pack = msgpack.Packer(use_bin_type=True).pack
-
+#: Beyond, milliseconds are not the same as floats in every language.
+LARGEST: Final = 2**53 - 1
 
 # -- what a user says -------------------------------------------------------------------------------------------------
 
 
 def _interval(value: Duration) -> float:
     interval = seconds("interval", value)
-    if interval < 0.001 or interval * 1000 > _LARGEST:
+    if interval < 0.001 or interval * 1000 > LARGEST:
         raise ValueError(f"interval must be at least a millisecond, and what Redis can count, not {value!r}")
     return round(interval * 1000) / 1000
 
@@ -148,10 +124,10 @@ class Missed:
 
     kind: Literal["skip", "once", "all"]
     most: int = 1
-    grace: float = _SKIP_GRACE
+    grace: float = SKIP_GRACE
 
     @staticmethod
-    def skip(*, grace: Duration = _SKIP_GRACE) -> Missed:
+    def skip(*, grace: Duration = SKIP_GRACE) -> Missed:
         """Leave them out: a run is started at most ``grace`` seconds late, and of several only the latest.
 
         Args:
@@ -178,6 +154,11 @@ class Missed:
 
 
 ONCE: Final = Missed.once()
+
+
+def milliseconds(setting: str, value: Duration) -> int:
+    """Give a duration in whole milliseconds, or refuse it by the setting's name."""
+    return round(min(seconds(setting, value) * 1000, LARGEST))
 
 
 # -- what the scheduler knows -----------------------------------------------------------------------------------------
@@ -226,7 +207,7 @@ class Spec:
         """Write the job that is planned for this time."""
         extras = attrs.evolve(self.extras, scheduled=planned_ms)
         if self.deadline_ms is not None:
-            extras = attrs.evolve(extras, deadline_ms=min(planned_ms + self.deadline_ms, _LARGEST))
+            extras = attrs.evolve(extras, deadline_ms=min(planned_ms + self.deadline_ms, LARGEST))
         return encode_envelope(job_id, self.body, now_ms, 0, self.override, extras)
 
 
@@ -332,151 +313,12 @@ def _after(when: Cron | Every, planned: int, now: int) -> int | None:
 
 
 def _within(spec: Spec, moment: int | None) -> int | None:
-    if moment is None or moment > _LARGEST or (spec.end_ms is not None and moment > spec.end_ms):
+    if moment is None or moment > LARGEST or (spec.end_ms is not None and moment > spec.end_ms):
         return None
     return moment
 
 
-# -- how it lies in Redis ---------------------------------------------------------------------------------------------
-
-
-def encode(spec: Spec) -> tuple[bytes, bytes]:
-    """Write a definition: chasquimq's field, and AnyQ's (empty when there is nothing to say in it)."""
-    when = spec.when
-    pattern = (
-        {"Every": [when.milliseconds]} if isinstance(when, Every) else {"Cron": [when.expression, when.tz]}
-    )
-    fields: list[Any] = [
-        spec.name, spec.task, pattern, _pack(spec.body), spec.limit, spec.start_ms, spec.end_ms, 0,
-    ]  # fmt: skip
-    # The default of chasquimq is left out, as by itself: later versions write it.
-    if spec.missed.kind == "once":
-        fields.append("FireOnce")
-    elif spec.missed.kind == "all":
-        fields.append({"FireAll": [spec.missed.most]})
-    written = _pack(fields)
-    own: dict[str, Any] = {}
-    if spec.jitter_ms:
-        own[_JITTER] = spec.jitter_ms
-    if spec.deadline_ms is not None:
-        own[_DEADLINE] = spec.deadline_ms
-    if spec.missed.kind == "skip" and spec.missed.grace != _SKIP_GRACE:
-        own[_GRACE] = round(spec.missed.grace * 1000)
-    if spec.declared:
-        own[_DECLARED] = True
-    if spec.override != NO_OVERRIDE or spec.extras != NO_EXTRAS:
-        own[_OPTIONS] = encode_envelope("", b"", 0, 0, spec.override, spec.extras)
-    return written, _pack({_CHECK: crc32(written), **own}) if own else b""
-
-
-def decode(written: bytes, own: bytes) -> Spec:
-    """Read a definition, AnyQ's or chasquimq's.
-
-    Raises:
-        Undecodable: It is none that AnyQ understands; the message says why.
-    """
-    fields: Any = unpack(written)
-    if type(fields) is MAP:
-        fields = [fields.get(one) for one in _SPEC_NAMES]
-    if type(fields) is not ARRAY or not 7 <= len(fields) <= 10:
-        raise Undecodable("no array of 7 to 10 elements")
-    fields = [*fields, *[None] * (10 - len(fields))]
-    key, task, pattern, payload, limit, start, end, _, missed, retry = fields
-    if type(key) is not str or type(task) is not str:
-        raise Undecodable("its name or its task is no string")
-    try:
-        spec = Spec(
-            name=key,
-            task=task,
-            when=_read_pattern(pattern),
-            body=_read_payload(payload),
-            limit=_whole("limit", limit),
-            start_ms=_whole("start", start),
-            end_ms=_whole("end", end),
-            missed=_read_missed(missed),
-            override=NO_OVERRIDE if retry is None else read_override(retry),
-        )
-    except (ValueError, TypeError) as error:
-        raise Undecodable(str(error)) from None
-    return _with_own(spec, written, own) if own else spec
-
-
-def token(written: bytes, own: bytes) -> bytes:
-    """Name this very definition, for scripts that act only while it is the present one."""
-    return sha1(written + own, usedforsecurity=False).hexdigest().encode()
-
-
-def _with_own(spec: Spec, written: bytes, own: bytes) -> Spec:
-    fields: Any = unpack(own)
-    if type(fields) is not MAP or fields.get(_CHECK) != crc32(written):
-        return spec  # a foreign program has written the schedule anew
-    override, extras = spec.override, spec.extras
-    template = fields.get(_OPTIONS)
-    if type(template) is bytes:
-        override, extras = decode_envelope(template)[4:]
-    missed = spec.missed
-    if missed.kind == "skip" and (grace := _whole("grace", fields.get(_GRACE))):
-        missed = Missed.skip(grace=timedelta(milliseconds=max(1000, grace)))
-    return attrs.evolve(
-        spec,
-        missed=missed,
-        jitter_ms=_whole("jitter", fields.get(_JITTER)) or 0,
-        deadline_ms=_whole("deadline", fields.get(_DEADLINE)),
-        declared=fields.get(_DECLARED) is True,
-        override=override,
-        extras=extras,
-    )
-
-
-def _read_pattern(pattern: Any) -> Cron | Every:
-    if type(pattern) is MAP and len(pattern) == 1:
-        [(kind, value)] = cast("Mapping[Any, Any]", pattern).items()
-        if type(value) is MAP:
-            value = list(value.values())
-        if type(value) is ARRAY:
-            if kind == "Every" and len(value) == 1 and type(value[0]) is int:
-                return Every(value[0] / 1000)
-            if kind == "Cron" and len(value) in {1, 2}:
-                return Cron(*value)
-    raise Undecodable("its pattern is neither an interval nor a cron expression")
-
-
-def _read_payload(payload: Any) -> bytes:
-    if type(payload) is ARRAY:  # how some MessagePack writers put down bytes
-        payload = bytes(payload)
-    body = unpack(payload) if type(payload) is bytes else None
-    if type(body) is not bytes:
-        raise Undecodable("its payload is no byte string")
-    return body
-
-
-def _read_missed(missed: Any) -> Missed:
-    if missed is None or missed == "Skip":
-        return Missed.skip()
-    if missed == "FireOnce":
-        return ONCE
-    if type(missed) is MAP and type(missed.get("FireAll")) in {int, ARRAY}:
-        count = missed["FireAll"]
-        count = count[0] if type(count) is ARRAY and len(count) == 1 else count
-        if type(count) is int and count > 0:
-            return Missed.all(min(count, MOST_MISSED))
-    raise Undecodable("what is to become of its missed runs is unknown")
-
-
-def _whole(what: str, value: Any) -> int | None:
-    if value is None:
-        return None
-    if type(value) is not int or not 0 <= value <= _LARGEST:
-        raise Undecodable(f"its {what} is no whole number in range")
-    return value
-
-
-def milliseconds(setting: str, value: Duration) -> int:
-    """Give a duration in whole milliseconds, or refuse it by the setting's name."""
-    return round(min(seconds(setting, value) * 1000, _LARGEST))
-
-
 __all__ = [
-    "MOST", "MOST_MISSED", "ONCE", "Cron", "Every", "Firing", "Missed", "Spec",
-    "decode", "encode", "first", "judge", "milliseconds", "resumed", "token", "upcoming",
+    "LARGEST", "MOST", "MOST_MISSED", "ONCE", "SKIP_GRACE", "Cron", "Every", "Firing", "Missed", "Spec",
+    "first", "judge", "milliseconds", "resumed", "upcoming",
 ]  # fmt: skip

@@ -14,7 +14,8 @@ from redis.exceptions import RedisError
 
 from .._core.codec import lane_byte
 from .._core.keys import Keys
-from .._core.schedules import Firing, Spec, decode, encode, token
+from .._core.schedules import Firing, Spec
+from .._core.specs import decode, encode, token
 from .._core.values import Undecodable
 from .._redis.client import Argument, Client, ScriptCall
 from . import leading, scripts
