@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import msgpack
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +19,7 @@ MS = int(AT.timestamp() * 1000)
 
 def written(notice: notices.Notice) -> dict[bytes, bytes]:
     """As it lies in the stream."""
-    return pairs([word if isinstance(word, bytes) else str(word).encode() for word in notice])
+    return pairs([str(word).encode() for word in msgpack.unpackb(notice)])
 
 
 def test_what_a_worker_tells_is_read_as_it_was_told() -> None:

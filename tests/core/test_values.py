@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anyq._core.values import DEPTH, Undecodable, pack, unpack, unpack_first
+from anyq._core.values import DEPTH, Undecodable, pack, require_depth, unpack, unpack_first
 from anyq.errors import PayloadRefused
 
 PAYLOAD = "the payload of 'welcome'"
@@ -242,6 +242,7 @@ def test_any_value_is_refused_or_can_be_read(value: Any) -> None:
 def test_any_bytes_are_a_value_or_undecodable(data: bytes) -> None:
     try:
         value, rest = unpack_first(data)
+        require_depth(value)
     except Undecodable:
         return
     repr(value)

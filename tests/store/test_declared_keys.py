@@ -9,6 +9,7 @@ from tests.support.gathering import group, rule
 from tests.support.hands import Hands, Table, addition, claiming, member
 from tests.support.servers import HOST, Server, free_port
 
+from anyq._core import notices
 from anyq._core.codec import encode
 from anyq._core.dead_letters import Revived, revive
 from anyq._core.job import Extras
@@ -96,7 +97,7 @@ async def do_everything(client: Client, keys: Keys) -> None:
     assert await hands.leasing.sweep(0.0) > 0
     await use_schedules(hands)
     await control_everything(client, keys, table, hands)
-    await events.append(client, keys, [(b"e", b"active", b"id", "x")], 100)
+    await events.append(client, keys, [notices.drained(0)], 100)
     if not keys.shared:
         another = table.producer()
         await another.schedule(1, 1, [addition("high", priority=9)], 100)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.support.hands import Table
 
+from anyq._core import notices
 from anyq._core.keys import CHASQUI, Keys
 from anyq._redis.client import Client
 from anyq._store import events, pauses
@@ -53,11 +54,11 @@ async def test_what_is_set_aside_counts_as_ready_once_its_task_is_resumed(
 
 
 async def test_events_are_written_in_order_and_the_oldest_trimmed(client: Client, keys: Keys) -> None:
-    rows = [(b"e", b"active", b"id", str(number), b"ts", number) for number in range(1000)]
-    await events.append(client, keys, rows, 100)
+    told = [notices.waiting(str(number), "", number) for number in range(1000)]
+    await events.append(client, keys, told, 100)
     kept = await Table(client, keys).fields(keys.events)
     assert 100 <= len(kept) < 1000
     assert [fields[b"id"] for fields in kept] == [
         str(number).encode() for number in range(1000 - len(kept), 1000)
     ]
-    assert kept[-1] == {b"e": b"active", b"id": b"999", b"ts": b"999"}
+    assert kept[-1] == {b"e": b"waiting", b"id": b"999", b"ts": b"999"}

@@ -21,7 +21,7 @@ import msgpack
 from ..settings import NAME_LIMIT, Backoff
 from .job import ERROR_LIMIT, NO_EXTRAS, NO_OVERRIDE, Extras, Job, Override
 from .keys import DEFAULT_PRIORITY, PRIORITIES
-from .values import ARRAY, MAP, Undecodable, unpack, unpack_first
+from .values import ARRAY, MAP, Undecodable, require_depth, unpack, unpack_first
 
 __all__ = [
     "Undecodable",
@@ -169,6 +169,7 @@ def decode(data: bytes) -> tuple[str, bytes, int, int, Override, Extras]:
             and created_ms >= 0 <= failed <= _LARGEST
         ):
             return job_id, payload, created_ms, failed, NO_OVERRIDE, NO_EXTRAS
+    require_depth(fields)
     if type(fields) is MAP:
         fields = _positions(fields, _ENVELOPE_NAMES)
     if type(fields) is not ARRAY or not 3 <= len(fields) <= 5:

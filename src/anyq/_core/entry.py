@@ -76,22 +76,11 @@ def admit(
     try:
         job_id, body, created_ms, failed, override, extras = decode(data)
         text = "" if name is None else name.decode()
-    except Undecodable as error:
-        return Spoiled(lane, entry, "decode_failed", str(error), data, name or b"", lost=lost, home=home)
-    except UnicodeDecodeError:
-        return Spoiled(
-            lane,
-            entry,
-            "decode_failed",
-            "the name is not valid UTF-8",
-            data,
-            name or b"",
-            lost=lost,
-            home=home,
-        )
-    attempt = (
-        failed + lost + 1
-    )  # what was lost before that went out with the envelope is among its failed runs
+    except (Undecodable, UnicodeDecodeError) as error:
+        detail = str(error) if isinstance(error, Undecodable) else "the name is not valid UTF-8"
+        return Spoiled(lane, entry, "decode_failed", detail, data, name or b"", lost=lost, home=home)
+    # Of the lost deliveries, those that went out with the envelope are among its failed runs.
+    attempt = failed + lost + 1
     lost += extras.lost
     if doom is not None:
         detail = doom.decode("utf-8", "replace")

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgpack
+
 from .job import Job
 from .outcome import Dead, Error, Retry
 
-#: A notice is a plain tuple of fields and values: two are made per job, on its path.
-Notice = tuple[bytes | str | int, ...]
+#: A notice is an array of fields and values, in MessagePack from the start: two are made per job and thousands may
+#: wait, and the garbage collector has no need to look at bytes.
+Notice = bytes
+
+# Bytes and text are one to Redis, and to its Lua, which reads them.
+_pack = msgpack.Packer(use_bin_type=False).pack
 
 ACTIVE: Final = b"active"
 COMPLETED: Final = b"completed"
@@ -102,8 +108,8 @@ def drained(now_ms: int) -> Notice:
 
 def _of(event: bytes, job_id: str, name: str, now_ms: int, *extras: bytes | str | int) -> Notice:
     if name:
-        return (b"e", event, b"id", job_id, b"ts", now_ms, b"n", name, *extras)
-    return (b"e", event, b"id", job_id, b"ts", now_ms, *extras)
+        return _pack((b"e", event, b"id", job_id, b"ts", now_ms, b"n", name, *extras))
+    return _pack((b"e", event, b"id", job_id, b"ts", now_ms, *extras))
 
 
 def dead_outcome(outcome: Dead, now_ms: int) -> Notice:

@@ -157,8 +157,8 @@ def unpack(data: bytes, *, depth: int = DEPTH) -> Any:
         raise Undecodable(f"{len(extra.extra)} bytes follow the value") from None
     except _BROKEN as error:
         raise _undecodable(error) from None
-    if len(data) > depth and type(value) not in _SCALARS:
-        _require_depth(value, depth)
+    if len(data) > depth:
+        require_depth(value, depth)
     # The decoder lets bytes be keys too. They begin with one of three markers (bin 8, 16, 32), so three quick looks at
     # the data spare most payloads the walk.
     if 0xC4 in data or 0xC5 in data or 0xC6 in data:
@@ -166,35 +166,36 @@ def unpack(data: bytes, *, depth: int = DEPTH) -> Any:
     return value
 
 
-def unpack_first(data: bytes, *, depth: int = DEPTH) -> tuple[Any, bytes]:
-    """Decode the value that ``data`` begins with; give it and the bytes after it.
+def unpack_first(data: bytes) -> tuple[Any, bytes]:
+    """Decode the value that ``data`` begins with, however deep it is; give it and the bytes after it.
 
     Raises:
-        Undecodable: There is none, or it is nested too deeply.
+        Undecodable: There is none.
     """
-    rest = b""
     try:
-        value = _unpack(data, max_ext_len=0, ext_hook=_no_extension)
+        return _unpack(data, max_ext_len=0, ext_hook=_no_extension), b""
     except msgpack.ExtraData as extra:
-        value, rest = extra.unpacked, bytes(extra.extra)
+        return extra.unpacked, bytes(extra.extra)
     except _BROKEN as error:
         raise _undecodable(error) from None
-    if len(data) > depth and type(value) not in _SCALARS:
-        _require_depth(value, depth)
-    return value, rest
 
 
 def _undecodable(error: Exception) -> Undecodable:
     return Undecodable(f"{type(error).__name__}: {str(error)[:200]}")
 
 
-def _require_depth(container: Any, depth: int) -> None:
-    layer: list[Any] = [container]
+def require_depth(value: Any, depth: int = DEPTH) -> None:
+    """Refuse a value that is nested too deeply.
+
+    Raises:
+        Undecodable: It is.
+    """
+    layer: list[Any] = [value] if type(value) is MAP or type(value) is ARRAY else []
     for _ in range(depth):
         layer = [
             part
-            for value in layer
-            for part in (value.values() if type(value) is MAP else value)
+            for container in layer
+            for part in (container.values() if type(container) is MAP else container)
             if type(part) is MAP or type(part) is ARRAY
         ]
         if not layer:

@@ -15,15 +15,17 @@ class Crew:
         idle: How many wait for a job.
         finished: Runs that ended, ever.
         rooms: Those of all the readers that feed them.
+        waiting: How many readers wait for room: while none does, a runner need not tell what it takes.
     """
 
-    __slots__ = ("finished", "idle", "rooms", "size")
+    __slots__ = ("finished", "idle", "rooms", "size", "waiting")
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.idle = size
         self.finished = 0
         self.rooms: list[Room] = []
+        self.waiting = 0
 
 
 class Room:
@@ -34,7 +36,7 @@ class Room:
         limit: The most that is taken ahead of them.
 
     Attributes:
-        buffered: Jobs taken and not yet begun.
+        buffered: Jobs taken and not yet begun; whoever takes one counts it down.
     """
 
     __slots__ = ("_crew", "_prefetch", "_wanted", "buffered")
@@ -58,19 +60,29 @@ class Room:
     async def wait(self, longest: float) -> None:
         """Wait until a look at `now` is worth while, or ``longest`` seconds have passed."""
         self._wanted = anyio.Event()
-        with anyio.move_on_after(longest):
-            await self._wanted.wait()
-        self._wanted = None
+        self._crew.waiting += 1
+        try:
+            with anyio.move_on_after(longest):
+                await self._wanted.wait()
+        finally:
+            self._wake()
 
-    def taken(self) -> None:
-        """A runner took a job from the buffer."""
-        self.buffered -= 1
-        if self._wanted is not None and self.buffered * 2 <= self._prefetch.ahead:
-            self._wanted.set()
+    def taken(self) -> bool:
+        """A runner took a job from the buffer, and a reader waits; tell whether it has something to do now."""
+        return self.buffered * 2 <= self._prefetch.ahead and self._wake()
 
     def freed(self) -> None:
         """A runner became idle: each reader that has nothing for it gets its turn, so that no queue starves another."""
         crew = self._crew
         for room in crew.rooms:
-            if room._wanted is not None and crew.idle > room.buffered:
-                room._wanted.set()
+            if crew.idle > room.buffered:
+                room._wake()
+
+    def _wake(self) -> bool:
+        """Let the reader go on; tell whether it waited."""
+        if self._wanted is None:
+            return False
+        self._wanted.set()
+        self._wanted = None
+        self._crew.waiting -= 1
+        return True

@@ -199,7 +199,7 @@ class Runners:
 
     def _release(self, job: Job) -> None:
         home: Home = job.home
-        home.room.taken()
+        home.room.buffered -= 1
         job.ended = True
         if job.cut is None:
             home.outcomes.releases.put(Released(job))
@@ -216,27 +216,22 @@ class Runners:
 
     async def _serve(self, runner: Runner) -> bool:
         """Run jobs; give True when none will come any more, False when this runner must begin anew."""
-        ready, crew, scope = self._ready, self._crew, runner.scope
-        now = time.monotonic()
+        ready, crew, scope, clock = self._ready, self._crew, runner.scope, time.monotonic
+        now = clock()
         while True:
-            if not ready:
-                try:
-                    ready.extend(self._jobs.take_nowait())
-                except anyio.WouldBlock:
-                    if not await self._wait():
-                        return True
-                    now = time.monotonic()
-                    self._turn_ends = now + _TURN
-                except anyio.EndOfStream:
+            while not ready:
+                if not await self._refill():
                     return True
-                continue
+                now = clock()
             job = ready.popleft()
             if self._stopping or job.cut is not None:
                 self._release(job)
                 continue
             home: Home = job.home
             crew.idle -= 1
-            home.room.taken()
+            home.room.buffered -= 1
+            if crew.waiting and home.room.taken():
+                self._turn_ends = now  # what the reader asks for is on its way while jobs run
             runner.job, runner.since = job, now
             clean = True
             try:
@@ -259,7 +254,7 @@ class Runners:
                     except BaseException as error:  # noqa: BLE001 - what ends the worker is raised again
                         await self._raised(job, task, home, runner, error)
                     else:
-                        self._returned(job, home, value, time.monotonic() - now)
+                        self._returned(job, home, value, clock() - now)
                     clean = _is(before)
             finally:
                 runner.job = None
@@ -268,27 +263,34 @@ class Runners:
                     self._suspect = None
                 crew.idle += 1
                 crew.finished += 1
-                home.room.freed()
+                if crew.waiting:
+                    home.room.freed()
             if runner.limited:
                 scope.deadline = math.inf
                 runner.limited = False
                 clean = clean and not scope.cancel_called  # to ask it costs Trio a look at the clock
             if not clean:
                 return False
-            now = time.monotonic()
+            now = clock()
             if now > self._turn_ends:
                 self._turn_ends = now + _TURN  # one gives the others a turn; that will do for all
                 await checkpoint()
-                now = time.monotonic()
+                now = clock()
 
-    async def _wait(self) -> bool:
-        """Wait in line until there are jobs; give False when none will come any more."""
-        async with self._line:
-            if not self._ready:
-                try:
-                    self._ready.extend(await self._jobs.take())
-                except anyio.EndOfStream:
-                    return False
+    async def _refill(self) -> bool:
+        """Take the jobs that there are, or wait in line for some; give False when none will come any more."""
+        try:
+            self._ready.extend(self._jobs.take_nowait())
+        except anyio.WouldBlock:
+            async with self._line:
+                if not self._ready:
+                    try:
+                        self._ready.extend(await self._jobs.take())
+                    except anyio.EndOfStream:
+                        return False
+            self._turn_ends = time.monotonic() + _TURN
+        except anyio.EndOfStream:
+            return False
         return True
 
     def _prepare(self, job: Job, task: Runnable, home: Home) -> Any:
@@ -296,10 +298,7 @@ class Runners:
         attempts = job.override.attempts
         job.attempts = attempts = task.policy.attempts or 1 if attempts is None else attempts
         extras = job.extras
-        ttl = task.policy.result_ttl
-        if extras is not NO_EXTRAS and extras.result_ttl is not None:
-            ttl = extras.result_ttl
-        job.result_ttl = ttl
+        job.result_ttl = ttl = task.policy.result_ttl if extras.result_ttl is None else extras.result_ttl
         job.recorded = ttl is not None or (extras is not NO_EXTRAS and extras.owns)
         if job.attempt > attempts:
             dead = given_up(job, attempts)
