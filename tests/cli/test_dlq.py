@@ -176,6 +176,8 @@ def test_on_a_terminal_a_table_is_shown_and_what_destroys_asks(server: Server, r
     assert code == 0
     assert "2 dead letters in letters" in said
     assert a in said
+    _, none = on_a_terminal("dlq", "list", "-q", "letters", "--task", "nobody's", url=redis_url)
+    assert none.strip() == "2 dead letters in letters, and none is such a one"
     assert "ConnectionError: no way" in said
 
     code, said = on_a_terminal("dlq", "delete", "-q", "letters", "--all", url=redis_url, typed="n\n")

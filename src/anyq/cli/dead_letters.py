@@ -144,7 +144,9 @@ def list_(
         )
         return
     if on_terminal():
-        _print_table(page, _title(queue, count) + (f", {trimmed:,} trimmed" if trimmed else ""), now)
+        _print_table(
+            page, _title(queue, count, found=bool(page)) + (f", {trimmed:,} trimmed" if trimmed else ""), now
+        )
     else:
         print_rows(_row(letter) for letter in page)
     if more:
@@ -183,7 +185,7 @@ def errors(queue: str, url: str | None, prefix: str, limit: int, as_json: bool, 
         )
         return
     if on_terminal():
-        _print_errors(groups, _title(queue, count), now)
+        _print_errors(groups, _title(queue, count, found=bool(groups)), now)
     else:
         print_rows(_error_row(group) for group in groups)
     if more:
@@ -371,8 +373,9 @@ def _letters(count: int) -> str:
     return f"{count:,} dead letter{'' if count == 1 else 's'}"
 
 
-def _title(queue: str, count: int) -> str:
-    return f"{_letters(count) if count else 'no dead letters'} in {clean(queue, _NAME)}"
+def _title(queue: str, count: int, *, found: bool) -> str:
+    said = f"{_letters(count) if count else 'no dead letters'} in {clean(queue, _NAME)}"
+    return said if found or not count else f"{said}, and none is such a one"
 
 
 def _with_progress(target: Queue, what: str, work: Callable[[Tell], Awaitable[Any]]) -> Any:
