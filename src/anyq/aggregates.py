@@ -198,6 +198,8 @@ def decorator(queue: Queue, grouping: Grouping, options: TaskOptions) -> Aggrega
     """Make the decorator that `Queue.aggregate` gives."""
 
     def register(function: Callable[..., Any]) -> AggregateTask[Any, Any]:
+        if not callable(function):
+            raise TypeError(f"a task that aggregates is a function of a list, not {function!r}")
         parameter = _parameter(function)
         task: Any = queue.task(**options)(function)
         return AggregateTask(task, parameter, grouping)

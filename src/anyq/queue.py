@@ -27,7 +27,7 @@ from ._services.lifespans import Lifespan
 from ._services.lifespans import checked as checked_lifespans
 from ._services.publisher import Leaving
 from ._store.publish import MOST_CHILDREN, Addition, Answer, Holder, Obstacle
-from .aggregates import AggregateDecorator, Grouping, decorator
+from .aggregates import AggregateDecorator, AggregateTask, Grouping, decorator
 from .dead_letters import DeadLetters
 from .errors import NotOpen
 from .handles import JobHandle
@@ -230,6 +230,11 @@ class Queue(Operating):
         self.around.append(function)
         return function
 
+    @overload
+    def aggregate(self, function: Callable[[list[T]], Coroutine[Any, Any, R]], /) -> AggregateTask[T, R]: ...
+    @overload
+    def aggregate(self, function: Callable[[list[T]], R], /) -> AggregateTask[T, R]: ...
+    @overload
     def aggregate(
         self,
         /,
@@ -239,10 +244,23 @@ class Queue(Operating):
         delay: Duration = 5.0,
         maximum_delay: Duration = 60.0,
         **options: Unpack[TaskOptions],
-    ) -> AggregateDecorator:
-        """Make a function of one list a task whose items are enqueued one by one; a decorator.
+    ) -> AggregateDecorator: ...
+
+    def aggregate(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        key: Callable[[Any], str] | None = None,
+        size: int = 100,
+        delay: Duration = 5.0,
+        maximum_delay: Duration = 60.0,
+        **options: Unpack[TaskOptions],
+    ) -> Any:
+        """Make a function of one list a task whose items are enqueued one by one; a decorator, also without arguments.
 
         Args:
+            function: The function, where nothing else is asked for.
             key: Gives the group that an item belongs to, a string: items of different groups never share a call.
                 ``None`` for one group.
             size: Items that a call takes at most, up to 10,000; with so many it starts at once.
@@ -263,7 +281,8 @@ class Queue(Operating):
             ...     print(messages[0]["to"], "has", len(messages), "new messages")
             >>> await digest.enqueue({"to": "ada@example.com", "text": "hello"})
         """
-        return decorator(self, Grouping.of(key, size, delay, maximum_delay), options)
+        made: Callable[..., Any] = decorator(self, Grouping.of(key, size, delay, maximum_delay), options)
+        return made if function is None else made(function)
 
     # -- schedules ------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from tests.support.servers import Server
 from anyq.cli.demo.account import Account, Plan, percentile
 from anyq.cli.demo.files import standard_library, text_files
 from anyq.cli.demo.play import plan, play
+from anyq.cli.demo.summary import counted
 from anyq.cli.demo.tasks import Words
 
 on_both = pytest.mark.parametrize("backend", BACKENDS)
@@ -149,6 +150,10 @@ def test_text_files_are_found_in_a_fixed_order(folder: Path) -> None:
         os.fsdecode(b"99-\xff.txt"),
     ]
     assert text_files(found[0]) == [found[0]]
+
+
+def test_one_file_is_one_file_and_two_are_files() -> None:
+    assert [counted(number, "file") for number in (1, 2, 2000)] == ["1 file", "2 files", "2,000 files"]
 
 
 def test_each_small_folder_shows_a_retry_and_a_dead_letter(tmp_path: Path) -> None:

@@ -116,11 +116,18 @@ def total(numbers: list[int], mailer: Mailer = Depends()) -> float:
     return sum(numbers)
 
 
+@queue.aggregate
+async def longest(texts: list[str]) -> int:
+    return max(map(len, texts))
+
+
 async def items_are_those_of_the_list() -> None:
+    assert_type(await longest.enqueue("a"), JobHandle[int])
+    await longest.enqueue(1)  # type: ignore[arg-type]
     assert_type(digest, AggregateTask[dict[str, str], int])
     assert_type(await digest.enqueue({"to": "ada"}), JobHandle[int])
     assert_type(await total.enqueue_many([1, 2]), list[JobHandle[float]])
     assert_type(await digest.task.enqueue([{"to": "ada"}]), JobHandle[int])
     await total.enqueue("1")  # type: ignore[arg-type]
     await digest.enqueue([{"to": "ada"}])  # type: ignore[arg-type]
-    queue.aggregate(sise=3)  # type: ignore[call-arg]
+    queue.aggregate(sise=3)  # type: ignore[call-overload]

@@ -293,6 +293,19 @@ def test_its_function_takes_one_list(queue: Queue) -> None:
     assert queue.runnables == {}
 
 
+async def test_without_settings_it_needs_no_parentheses(queue: Queue) -> None:
+    @queue.aggregate
+    async def total(numbers: list[int]) -> int:
+        return sum(numbers)
+
+    assert await total([1, 2]) == 3
+    async with queue:
+        first, second = await total.enqueue_many([1, 2])
+        assert first.id == second.id
+    with pytest.raises(TypeError, match="a task that aggregates is a function of a list, not 'total'"):
+        queue.aggregate("total")  # type: ignore[call-overload]
+
+
 async def test_keys_and_open_queues_are_asked_for(queue: Queue, notes: Notes[Any]) -> None:
     digest = digest_of(queue, notes, key=lambda item: item)
     with pytest.raises(NotOpen):

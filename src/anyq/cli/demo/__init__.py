@@ -19,7 +19,7 @@ from ..loops import backend_option, run
 from .display import display
 from .files import standard_library, text_files
 from .play import plan, play
-from .summary import summarize
+from .summary import counted, summarize
 
 
 @click.command(short_help="See it run on the text files of a folder.")
@@ -49,7 +49,10 @@ def demo(path: Path | None, concurrency: int, backend: str, url: str, limit: int
     console = Console()
     _log_to(console)
     console.print(
-        f"{len(files):,} text files under {root}, on {backend}", highlight=False, soft_wrap=True, markup=False
+        f"{counted(len(files), 'text file')} under {root}, on {backend}",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
     )
     plans = plan(files, (root if root.is_dir() else root.parent) / "not-there.txt")
     try:

@@ -21,6 +21,11 @@ def summarize(account: Account, console: Console) -> None:
         console.print(line, highlight=False, soft_wrap=True)
 
 
+def counted(number: int, noun: str) -> str:
+    """Say how many of something there are."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def _lines(account: Account) -> Iterator[tuple[str, str]]:
     missing, ended = account.missing, account.settled
     yield (
@@ -49,7 +54,10 @@ def _lines(account: Account) -> Iterator[tuple[str, str]]:
     surveys = account.surveyed.values()
     if surveys:
         words, size = sum(survey["words"] for survey in surveys), sum(survey["bytes"] for survey in surveys)
-        yield "read", f"{len(surveys):,} files, {size / 1e6:,.1f} MB, {words:,} words, each file hashed"
+        yield (
+            "read",
+            f"{counted(len(surveys), 'file')}, {size / 1e6:,.1f} MB, {words:,} words, each file hashed",
+        )
         yield "commonest", ", ".join(f"{word} {count:,}" for word, count in account.words.most_common(10))
     if missing and account.stopped_by is None:
         for job_id in missing[:_AT_MOST]:
