@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from redis.exceptions import ResponseError
 from tests.support.walk import Walk, describe
 
 from anyq._core.keys import CHASQUI
-from anyq._redis.client import Client
+from anyq._redis.client import Client, ScriptCall
 from anyq._redis.scripts import Script
 from anyq._store import scripts
 
@@ -62,17 +62,19 @@ def changing() -> set[str]:
 def ran(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The names of the scripts that any client has run."""
     names: set[str] = set()
-    for verb in ("run", "run_many"):
-        monkeypatch.setattr(Client, verb, _noting(getattr(Client, verb), names))
-    return names
+    one, many = Client.run, Client.run_many
 
-
-def _noting(verb: Callable[..., Any], names: set[str]) -> Callable[..., Any]:
-    def run(client: Client, script: Script, *args: Any, **options: Any) -> Any:
+    def run(client: Client, script: Script, *args: Any, **options: Any) -> Awaitable[Any]:
         names.add(script.name)
-        return verb(client, script, *args, **options)
+        return one(client, script, *args, **options)
 
-    return run
+    def run_many(client: Client, calls: Sequence[ScriptCall], **options: Any) -> Awaitable[list[Any]]:
+        names.update(script.name for script, _, _ in calls)
+        return many(client, calls, **options)
+
+    monkeypatch.setattr(Client, "run", run)
+    monkeypatch.setattr(Client, "run_many", run_many)
+    return names
 
 
 @pytest.mark.parametrize("prefix", ["anyq", CHASQUI])
