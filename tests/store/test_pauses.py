@@ -160,3 +160,10 @@ async def test_a_full_server_lets_everything_about_pauses_through(
     finally:
         await client.call("CONFIG", "SET", "maxmemory", 0)
     assert len(await table.entries(keys.returned)) == 2
+
+
+async def test_what_somebody_else_wrote_among_the_pauses_pauses_nothing(client: Client, keys: Keys) -> None:
+    await pauses.pause(client, keys, "a", FOR_EVER)
+    await client.call("HSET", keys.pauses, "queue", "x", b"task:\xff", "-1", "number ", "", b"task:\xfe", "0")
+    found = await pauses.look(client, keys)
+    assert (found.queue, found.tasks) == (None, {"a": 0, "\ufffd": 0})

@@ -103,7 +103,9 @@ async def look(client: Client, keys: Keys, consumer: bytes | None = None) -> Pau
     aside: dict[str, int] = {}
     number, queue = 0, 0 if flagged else None
     for name, value in zip(fields[::2], fields[1::2], strict=True):
-        kind, _, task = name.decode().partition(":")
+        if not value.isdigit():
+            continue  # nothing that AnyQ wrote, and no reason to end a worker
+        kind, _, task = name.decode("utf-8", "replace").partition(":")
         match kind:
             case "number":
                 number = int(value)
