@@ -25,6 +25,7 @@ from typing import Self
 import anyio
 import attrs
 from anyio.abc import TaskGroup, TaskStatus
+from anyio.lowlevel import checkpoint_if_cancelled
 from anyio.to_thread import run_sync
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
@@ -202,6 +203,7 @@ class Worker:
         try:
             await self._host.start(self._live)
         except BaseException as error:
+            self.stop()  # cancelled in the moment when it was ready, it is at work
             await self._leave(type(error), error, error.__traceback__)
             raise
         return self
@@ -365,6 +367,9 @@ class Worker:
                     try:
                         await self._open(connections, jobs)
                         self._lifespans = lifespans = await self._enter_lifespans(connections)
+                        await (
+                            checkpoint_if_cancelled()
+                        )  # from here on nobody's cancellation is heard but `stop`
                         engine.shield = True
                         self._state, self._left = "running", False
                         async with anyio.create_task_group() as nursery:
@@ -438,8 +443,8 @@ class Worker:
         """Enter what handlers work with, in a task of its own, and put the handlers together."""
         assert self._host is not None
         lifespans = Lifespans(self._lifespan, [queue.lifespans for queue in self.queues], self._crashed)
-        await self._host.start(lifespans.run, name="anyq lifespans")
         connections.callback(lambda: lifespans.leave_by(anyio.current_time() + _GRACE))
+        await self._host.start(lifespans.run, name="anyq lifespans")
         for place, (branch, queue) in enumerate(zip(self._branches, self.queues, strict=True)):
             branch.equip((*self._middleware, *queue.around), lifespans.given(place))
             queue.watchers.add(branch.home.forget)

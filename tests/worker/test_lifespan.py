@@ -53,6 +53,27 @@ def opening(notes: Notes[Any], name: str, kind: type[Shop] = Shop) -> Callable[[
     return lifespan
 
 
+async def test_who_is_cancelled_while_a_lifespan_is_entered_leaves_it_again(
+    queue: Queue, notes: Notes[Any]
+) -> None:
+    """In the very turn in which it is entered: it waits for nobody then."""
+
+    @queue.lifespan
+    async def shop() -> AsyncIterator[None]:
+        notes.add("opens")
+        scope.cancel()
+        try:
+            yield
+        finally:
+            notes.add("closes")
+
+    with anyio.fail_after(SECONDS, shield=True), anyio.CancelScope() as scope:
+        async with Worker(queue):
+            raise AssertionError("it was cancelled")
+    assert scope.cancelled_caught
+    assert notes.made == ["opens", "closes"]
+
+
 async def test_handlers_get_what_lifespans_gave_by_its_type(queue: Queue, notes: Notes[Any]) -> None:
     queue.lifespan(opening(notes, "shop"))
 

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import anyio
 from anyio.abc import TaskStatus
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from .._core.depends import fill, needs
 
@@ -72,9 +73,12 @@ class Lifespans:
             with self._scope:
                 async with AsyncExitStack() as stack:
                     await self._enter(stack)
-                    self._scope.shield = True  # until `leave_by`
                     entered = True
                     task_status.started()
+                    await (
+                        checkpoint_if_cancelled()
+                    )  # who was cancelled meanwhile waits for our end, and asks for none
+                    self._scope.shield = True  # until `leave_by`
                     await self._leaving.wait()
         except Exception as error:
             if not entered:
