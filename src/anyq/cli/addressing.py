@@ -50,6 +50,18 @@ def queue_options(command: Command) -> Command:
     )
 
 
+def queues_option(help: str, *, required: bool = False) -> Callable[[Command], Command]:
+    """Make the option that names any number of queues.
+
+    Args:
+        help: What is said about it.
+        required: Whether one must be named.
+    """
+    return click.option(
+        "--queue", "-q", "queues", envvar="ANYQ_QUEUE", multiple=True, required=required, help=help
+    )
+
+
 def queue_of(queue: str, url: str | None, prefix: str, *, patience: float = _PATIENCE) -> Queue:
     """Make the queue that the options name.
 

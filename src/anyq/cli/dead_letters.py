@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import nullcontext
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
@@ -16,21 +15,27 @@ import attrs
 import click
 from rich.console import Console
 from rich.progress import Progress
-from rich.text import Text
 
 from ..dead_letters import DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters, Replayed
 from ..queue import Queue
 from .addressing import ask, queue_of, queue_options, server_now
 from .asking import agree, yes_option
 from .endings import DONE, LEFT_SOMETHING, leave
+from .letters import (
+    NAME,
+    SHORT,
+    error_row,
+    letter_as_json,
+    letter_row,
+    print_errors,
+    print_letter,
+    print_letters,
+)
 from .moments import a_moment
-from .shown import away, clean, clean_lines, echo, moment, on_terminal, print_json, print_rows
-from .tables import Column, console, table
+from .shown import clean, echo, json_option, on_terminal, print_json, print_rows
 
 Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
 Tell = Callable[[int, int], None]
-
-_NAME, _SHORT, _LONG, _LINES = 80, 200, 2000, 60
 
 _LETTER = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
 
@@ -43,11 +48,6 @@ def dlq() -> None:
     cannot be replayed; 1 when Redis cannot be asked, or the answer to a question was no; 2 when the command line makes
     no sense.
     """
-
-
-def json_option(command: Command) -> Command:
-    """Give a command the option ``--json``."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
 def conditions(command: Command) -> Command:
@@ -138,17 +138,17 @@ def list_(
                 "queue": queue,
                 "count": count,
                 "trimmed": trimmed,
-                "letters": [_as_json(letter, payload=payload) for letter in page],
+                "letters": [letter_as_json(letter, payload=payload) for letter in page],
                 "next": page[-1].id if more else None,
             }
         )
         return
     if on_terminal():
-        _print_table(
+        print_letters(
             page, _title(queue, count, found=bool(page)) + (f", {trimmed:,} trimmed" if trimmed else ""), now
         )
     else:
-        print_rows(_row(letter) for letter in page)
+        print_rows(letter_row(letter) for letter in page)
     if more:
         click.echo(f"more: --after {page[-1].id}", err=True)
 
@@ -185,9 +185,9 @@ def errors(queue: str, url: str | None, prefix: str, limit: int, as_json: bool, 
         )
         return
     if on_terminal():
-        _print_errors(groups, _title(queue, count, found=bool(groups)), now)
+        print_errors(groups, _title(queue, count, found=bool(groups)), now)
     else:
-        print_rows(_error_row(group) for group in groups)
+        print_rows(error_row(group) for group in groups)
     if more:
         click.echo(f"more: --limit {2 * limit}", err=True)
 
@@ -207,12 +207,12 @@ def show(queue: str, url: str | None, prefix: str, id: str, payload: bool, as_js
 
     letter = ask(target, work)
     if letter is None:
-        click.echo(f"anyq: there is no dead letter '{clean(id, _NAME)}'", err=True)
+        click.echo(f"anyq: there is no dead letter '{clean(id, NAME)}'", err=True)
         leave(LEFT_SOMETHING)
     if as_json:
-        print_json(_as_json(letter, payload=payload))
+        print_json(letter_as_json(letter, payload=payload))
     else:
-        _print_letter(letter, payload=payload)
+        print_letter(letter, payload=payload)
 
 
 @dlq.command(short_help="Make dead letters jobs again.")
@@ -318,7 +318,7 @@ def _choice(
 def _checked(id: str | None) -> str | None:
     if id is not None and not _LETTER.fullmatch(id):
         raise click.BadParameter(
-            f"'{clean(id, _NAME)}' is no letter's id, such as 1795355080786-0", param_hint="--after"
+            f"'{clean(id, NAME)}' is no letter's id, such as 1795355080786-0", param_hint="--after"
         )
     return id
 
@@ -362,7 +362,7 @@ def _agreed(
             count = min(count, limit)
         if not count:
             return False
-    agree(f"{verb} {_letters(count)} of queue '{clean(target.name, _NAME)}'?", yes=yes)
+    agree(f"{verb} {_letters(count)} of queue '{clean(target.name, NAME)}'?", yes=yes)
     return True
 
 
@@ -374,141 +374,26 @@ def _letters(count: int) -> str:
 
 
 def _title(queue: str, count: int, *, found: bool) -> str:
-    said = f"{_letters(count) if count else 'no dead letters'} in {clean(queue, _NAME)}"
+    said = f"{_letters(count) if count else 'no dead letters'} in {clean(queue, NAME)}"
     return said if found or not count else f"{said}, and none is such a one"
 
 
 def _with_progress(target: Queue, what: str, work: Callable[[Tell], Awaitable[Any]]) -> Any:
     """Do the work, with a bar on standard error where a person sees it."""
     console = Console(stderr=True)
-    bar = (
-        Progress(console=console, transient=True)
-        if console.is_terminal and not console.is_dumb_terminal
-        else None
-    )
-    with bar or nullcontext():
-        task = None if bar is None else bar.add_task(what, total=None)
+    if not console.is_terminal or console.is_dumb_terminal:
+        return ask(target, lambda: work(_tell_nobody))
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task(what, total=None)
 
         def tell(done: int, total: int) -> None:
-            if bar is not None and task is not None:
-                bar.update(task, completed=done, total=total)
+            bar.update(task, completed=done, total=total)
 
         return ask(target, lambda: work(tell))
 
 
-def _row(letter: DeadLetter) -> list[str]:
-    return [
-        letter.id,
-        moment(letter.died_at),
-        clean(letter.task, _NAME),
-        clean(letter.reason, _NAME),
-        "" if letter.attempts is None else str(letter.attempts),
-        clean(letter.job_id, _SHORT),
-        clean(_error(letter), _SHORT),
-    ]
-
-
-def _error(letter: DeadLetter) -> str:
-    if letter.error:
-        return f"{letter.error[:_NAME]}: {letter.message}" if letter.message else letter.error
-    return letter.message or letter.detail
-
-
-_COLUMNS = (
-    Column("id"), Column("died"), Column("task", cut=True), Column("reason", cut=True),
-    Column("runs", right=True, spare=True), Column("error", cut=True),
-)  # fmt: skip
-
-
-def _print_table(page: Sequence[DeadLetter], title: str, now: datetime) -> None:
-    rows: list[list[str]] = []
-    for letter in page:
-        id, _, task, reason, attempts, _, error = _row(letter)
-        rows.append([id, away(letter.died_at, now), task, reason, attempts, error])
-    _print(_COLUMNS, rows, title)
-
-
-def _print(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str) -> None:
-    screen = console()
-    screen.print(table(columns, rows, screen.width, title=title) if rows else Text(title))
-
-
-def _error_row(group: DeadLetterGroup) -> list[str]:
-    return [
-        str(group.count),
-        clean(group.error, _NAME),
-        clean(group.task, _NAME),
-        clean(group.reason, _NAME),
-        moment(group.first_at),
-        moment(group.last_at),
-        group.last,
-        clean(group.message, _SHORT),
-    ]
-
-
-_ERRORS = (
-    Column("count", right=True), Column("error", cut=True), Column("task", cut=True), Column("reason", cut=True),
-    Column("last died"), Column("last message", cut=True),
-)  # fmt: skip
-
-
-def _print_errors(groups: Sequence[DeadLetterGroup], title: str, now: datetime) -> None:
-    rows: list[list[str]] = []
-    for group in groups:
-        _, error, task, reason, *_, message = _error_row(group)
-        rows.append([f"{group.count:,}", error, task, reason, away(group.last_at, now), message])
-    _print(_ERRORS, rows, title)
-
-
-def _print_letter(letter: DeadLetter, *, payload: bool) -> None:
-    facts = {
-        "id": letter.id,
-        "job": letter.job_id,
-        "task": letter.task,
-        "reason": letter.reason,
-        "detail": "" if letter.message.startswith(letter.detail) else letter.detail,
-        "error": letter.error,
-        "message": letter.message,
-        "attempts": "" if letter.attempts is None else str(letter.attempts),
-        "lost": str(letter.lost or ""),
-        "created": moment(letter.created_at),
-        "died": moment(letter.died_at),
-        "worker": letter.worker,
-        "entry": letter.entry,
-        "size": f"{letter.size} bytes",
-    }
-    if payload:
-        facts["payload"] = repr(letter.payload)
-    for name, value in facts.items():
-        if value:
-            echo(f"{name + ':':<10}{clean(value, _LONG)}")
-    if letter.traceback:
-        echo("traceback:")
-        for line in clean_lines(letter.traceback, _LONG, _LINES):
-            echo(f"  {line}")
-
-
-def _as_json(letter: DeadLetter, *, payload: bool) -> dict[str, Any]:
-    shape: dict[str, Any] = {
-        "id": letter.id,
-        "job": letter.job_id,
-        "task": letter.task,
-        "reason": letter.reason,
-        "detail": letter.detail,
-        "error": letter.error,
-        "message": letter.message,
-        "traceback": letter.traceback,
-        "attempts": letter.attempts,
-        "lost": letter.lost,
-        "created_at": letter.created_at,
-        "died_at": letter.died_at,
-        "worker": letter.worker,
-        "entry": letter.entry,
-        "size": letter.size,
-    }
-    if payload:
-        shape["payload"] = letter.payload
-    return shape
+def _tell_nobody(_done: int, _total: int) -> None:
+    """Nobody sees how far it is."""
 
 
 def _print_replayed(replayed: Replayed, missing: Sequence[str], *, as_json: bool) -> None:
@@ -518,7 +403,7 @@ def _print_replayed(replayed: Replayed, missing: Sequence[str], *, as_json: bool
         return
     echo(f"{replayed.count} replayed")
     for id, why in list(replayed.left.items())[:20]:
-        click.echo(f"{id} stays: {clean(why, _SHORT)}", err=True)
+        click.echo(f"{id} stays: {clean(why, SHORT)}", err=True)
     if len(replayed.left) > 20:
         click.echo(f"and {len(replayed.left) - 20} others stay", err=True)
     _print_missing(missing)
@@ -526,4 +411,4 @@ def _print_replayed(replayed: Replayed, missing: Sequence[str], *, as_json: bool
 
 def _print_missing(missing: Sequence[str]) -> None:
     for id in missing:
-        click.echo(f"there is no dead letter '{clean(id, _NAME)}'", err=True)
+        click.echo(f"there is no dead letter '{clean(id, NAME)}'", err=True)

@@ -22,10 +22,10 @@ from .._store import fitness as asked
 from .._store import soundness as looked
 from ..errors import AnyQError
 from ..queue import Queue
-from .addressing import place_options, queue_of
+from .addressing import place_options, queue_of, queues_option
 from .endings import CRASHED, DONE, LEFT_SOMETHING, leave
 from .loops import run
-from .shown import clean, echo, on_terminal, print_json, print_rows
+from .shown import clean, echo, json_option, on_terminal, print_json, print_rows
 from .tables import console
 
 _LONG = 1000
@@ -37,14 +37,7 @@ _ANY = "doctor"
 
 @click.command(short_help="Check the server and queues, and say what mends them.")
 @place_options
-@click.option(
-    "--queue",
-    "-q",
-    "queues",
-    envvar="ANYQ_QUEUE",
-    multiple=True,
-    help="Look at this queue too; repeatable.",
-)
+@queues_option("Look at this queue too; repeatable.")
 @click.option(
     "--for",
     "role",
@@ -53,7 +46,7 @@ _ANY = "doctor"
     help="Whose rights the URL's user should have.",
 )
 @click.option("--strict", is_flag=True, help="Exit with 3 for warnings too.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def doctor(
     queues: Sequence[str], url: str | None, prefix: str, role: str, strict: bool, as_json: bool
 ) -> None:

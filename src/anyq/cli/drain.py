@@ -16,7 +16,7 @@ from ..vitals import QueueStats
 from .addressing import ask, queue_of, queue_options
 from .endings import DONE, LEFT_SOMETHING, leave
 from .moments import a_length
-from .shown import clean, echo, on_terminal, print_json, print_rows
+from .shown import clean, echo, json_option, on_terminal, print_json, print_rows
 
 _NAME = 80
 
@@ -28,7 +28,7 @@ _PATIENCE = 30.0
 @queue_options
 @click.option("--timeout", type=a_length, metavar="LENGTH", help="How long to wait at most: 90s, 10m, 2h.")
 @click.option("--delayed", is_flag=True, help="Wait for jobs too whose time has not come.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def drain(
     queue: str, url: str | None, prefix: str, timeout: timedelta | None, delayed: bool, as_json: bool
 ) -> None:

@@ -16,7 +16,7 @@ from ..handles import JobHandle
 from .addressing import ask, queue_of, queue_options
 from .endings import DONE, LEFT_SOMETHING, leave
 from .moments import a_length, a_time
-from .shown import clean, echo, on_terminal, print_json
+from .shown import clean, echo, json_option, on_terminal, print_json
 
 _NAME, _LONG = 80, 2000
 
@@ -53,7 +53,7 @@ _KEPT = 300
 @click.option(
     "--wait-timeout", type=a_length, metavar="LENGTH", help="With --wait-result: for so long at most."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def enqueue(
     queue: str,
     url: str | None,

@@ -19,7 +19,7 @@ from .asking import agree, yes_option
 from .endings import DONE, LEFT_SOMETHING, leave
 from .jobs import NAME, error_of, job_as_json, run_of
 from .moments import a_length, a_time
-from .shown import clean, clean_lines, echo, moment, on_terminal, print_json
+from .shown import clean, clean_lines, echo, json_option, moment, on_terminal, print_json
 
 T = TypeVar("T")
 
@@ -38,7 +38,6 @@ def _an_id(text: str) -> str:
 
 _id = click.argument("id", type=_an_id)
 _ids = click.argument("ids", nargs=-1, required=True, type=_an_id, metavar="ID...")
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group(name="job", short_help="One job: show, explain, cancel, retry, run it.")
@@ -75,7 +74,7 @@ class _Done:
 @queue_options
 @_id
 @click.option("--payload", is_flag=True, help="Show the job's arguments too, which are secret otherwise.")
-@_json
+@json_option
 def show(queue: str, url: str | None, prefix: str, id: str, payload: bool, as_json: bool) -> None:
     """Show all that is known of a job, its progress and its log too."""
     target = queue_of(queue, url, prefix)
@@ -93,7 +92,7 @@ def show(queue: str, url: str | None, prefix: str, id: str, payload: bool, as_js
 @job.command(short_help="Say why a job is not running.")
 @queue_options
 @_id
-@_json
+@json_option
 def explain(queue: str, url: str | None, prefix: str, id: str, as_json: bool) -> None:
     """Say why a job is not running: what it waits for, who could run it, what comes before it; or how it is."""
     target = queue_of(queue, url, prefix)
@@ -126,7 +125,7 @@ def explain(queue: str, url: str | None, prefix: str, id: str, as_json: bool) ->
 @click.option("--wait", is_flag=True, help="Wait until those that run have really stopped.")
 @click.option("--timeout", type=a_length, metavar="LENGTH", help="With --wait: for so long at most: 30s.")
 @yes_option
-@_json
+@json_option
 def cancel(
     queue: str,
     url: str | None,
@@ -171,7 +170,7 @@ _CANCELLATIONS = {
 @job.command(short_help="Let jobs that failed run again.")
 @queue_options
 @_ids
-@_json
+@json_option
 def retry(queue: str, url: str | None, prefix: str, ids: Sequence[str], as_json: bool) -> None:
     """Let jobs run again: those that were given up are replayed, those that wait for a retry run now.
 
@@ -203,7 +202,7 @@ def retry(queue: str, url: str | None, prefix: str, ids: Sequence[str], as_json:
 @job.command()
 @queue_options
 @_ids
-@_json
+@json_option
 def run(queue: str, url: str | None, prefix: str, ids: Sequence[str], as_json: bool) -> None:
     """Let delayed jobs be due at once, whatever made them wait.
 
@@ -217,7 +216,7 @@ def run(queue: str, url: str | None, prefix: str, ids: Sequence[str], as_json: b
 @_ids
 @click.option("--delay", type=a_length, metavar="LENGTH", help="Until so much later than now: 90s, 10m, 2h.")
 @click.option("--at", type=a_time, metavar="WHEN", help="Until then: 2026-11-22T20:00.")
-@_json
+@json_option
 def reschedule(
     queue: str,
     url: str | None,

@@ -14,7 +14,7 @@ import click
 
 from .._core.jobs import LISTED, Cursor, JobInfo
 from .addressing import ask, queue_of, queue_options, server_now
-from .shown import away, clean, echo, moment, on_terminal, print_json, print_rows
+from .shown import away, clean, echo, json_option, moment, on_terminal, print_json, print_rows
 from .tables import Column, console, table
 
 NAME, _SHORT = 80, 200
@@ -46,7 +46,7 @@ def _a_cursor(text: str) -> str:
 @click.option(
     "--payload", is_flag=True, help="Show the jobs' arguments, which are secret otherwise (with --json)."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def jobs(
     queue: str,
     url: str | None,

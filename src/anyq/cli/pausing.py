@@ -11,14 +11,13 @@ import click
 from ..queue import Queue
 from .addressing import ask, queue_of, queue_options, server_now
 from .moments import a_length, a_time
-from .shown import clean, moment, on_terminal, print_json, print_rows
+from .shown import clean, json_option, moment, on_terminal, print_json, print_rows
 
 T = TypeVar("T")
 
 _NAME = 80
 
 _task = click.option("--task", metavar="NAME", help="Only the jobs of this task, instead of the whole queue.")
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.command(short_help="Let no job of a queue or a task start any more.")
@@ -28,7 +27,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(
     "--for", "length", type=a_length, metavar="LENGTH", help="It ends by itself after so long: 90s, 10m, 2h."
 )
-@_json
+@json_option
 def pause(
     queue: str,
     url: str | None,
@@ -66,7 +65,7 @@ def pause(
 @click.command(short_help="End such a pause.")
 @queue_options
 @_task
-@_json
+@json_option
 def resume(queue: str, url: str | None, prefix: str, task: str | None, as_json: bool) -> None:
     """End the pause of a queue, or of one task; those that are paused by themselves stay so.
 

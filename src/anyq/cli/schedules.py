@@ -17,7 +17,7 @@ from ..settings import name as checked_name
 from .addressing import ask, queue_of, queue_options, server_now
 from .asking import agree, yes_option
 from .endings import DONE, LEFT_SOMETHING, leave
-from .shown import away, clean, echo, moment, on_terminal, print_json, print_rows
+from .shown import away, clean, echo, json_option, moment, on_terminal, print_json, print_rows
 from .tables import Column, console, table
 
 T = TypeVar("T")
@@ -38,7 +38,6 @@ def a_name(text: str) -> str:
 
 
 _names = click.argument("names", nargs=-1, required=True, type=a_name, metavar="NAME...")
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group(name="schedules", short_help="Schedules: list, run, pause and remove them.")
@@ -62,7 +61,7 @@ def schedules() -> None:
 @click.option(
     "--payload", is_flag=True, help="Show the jobs' arguments, which are secret otherwise (with --json)."
 )
-@_json
+@json_option
 def list_(
     queue: str,
     url: str | None,
@@ -100,7 +99,7 @@ def list_(
 @queue_options
 @click.argument("names", nargs=-1, type=a_name, metavar="[NAME]...")
 @click.option("--count", "-n", type=click.IntRange(1, 10_000), default=5, help="How many runs.")
-@_json
+@json_option
 def next_(queue: str, url: str | None, prefix: str, names: Sequence[str], count: int, as_json: bool) -> None:
     """Show the runs that are started next, of all schedules or of those that are named, in the order of time.
 
@@ -133,7 +132,7 @@ def next_(queue: str, url: str | None, prefix: str, names: Sequence[str], count:
 @schedules.command(short_help="Make a job of each schedule now.")
 @queue_options
 @_names
-@_json
+@json_option
 def run(queue: str, url: str | None, prefix: str, names: Sequence[str], as_json: bool) -> None:
     """Make a job of each schedule now, whatever its state; its plan stays as it is. Prints the jobs' ids.
 
@@ -154,7 +153,7 @@ def run(queue: str, url: str | None, prefix: str, names: Sequence[str], as_json:
 @schedules.command(short_help="Let schedules start nothing until they are resumed.")
 @queue_options
 @_names
-@_json
+@json_option
 def pause(queue: str, url: str | None, prefix: str, names: Sequence[str], as_json: bool) -> None:
     """Let schedules start nothing until they are resumed; jobs that they made go on.
 
@@ -167,7 +166,7 @@ def pause(queue: str, url: str | None, prefix: str, names: Sequence[str], as_jso
 @schedules.command()
 @queue_options
 @_names
-@_json
+@json_option
 def resume(queue: str, url: str | None, prefix: str, names: Sequence[str], as_json: bool) -> None:
     """Let paused schedules go on; what was due meanwhile is not made up.
 
@@ -181,7 +180,7 @@ def resume(queue: str, url: str | None, prefix: str, names: Sequence[str], as_js
 @queue_options
 @_names
 @yes_option
-@_json
+@json_option
 def remove(queue: str, url: str | None, prefix: str, names: Sequence[str], yes: bool, as_json: bool) -> None:
     """Remove schedules for good; jobs that they made stay.
 

@@ -13,7 +13,7 @@ import click
 from ..embedded import EmbeddedServer
 from ..errors import AnyQError
 from .endings import CRASHED, leave
-from .shown import clean, clean_lines, echo, on_terminal, print_json
+from .shown import clean, clean_lines, echo, json_option, on_terminal, print_json
 
 HOST = "127.0.0.1"
 
@@ -36,7 +36,7 @@ _LOOK = 0.5
 @click.option(
     "--persist", is_flag=True, help="Keep the data in a directory of your own: see the first line it says."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def server(port: int, directory: Path | None, persist: bool, as_json: bool) -> None:
     """Run a server for development, until Ctrl-C or SIGTERM, and say its URL.
 

@@ -18,6 +18,9 @@ import click
 from .._core import words
 from .._core.values import ARRAY, MAP
 
+#: The option of commands that print for programs too.
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
 
 def clean(text: str, limit: int) -> str:
     """Make a text harmless and one line: what cannot be printed is written as an escape, what is too long is cut."""

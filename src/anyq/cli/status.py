@@ -11,9 +11,9 @@ import click
 
 from ..queue import Queue
 from ..vitals import Minute, QueueStats
-from .addressing import ask, place_options, queue_of
+from .addressing import ask, place_options, queue_of, queues_option
 from .glance import Glance, overview, remarks
-from .shown import clean, echo, moment, on_terminal, print_json, print_rows
+from .shown import clean, echo, json_option, moment, on_terminal, print_json, print_rows
 from .tables import Column, console, table
 
 _NAME = 80
@@ -24,15 +24,7 @@ _HAPPENED = ("added", "replayed", "done", "failed", "given_up", "cancelled", "lo
 
 @click.command(short_help="Show what queues hold, how old and how fast.")
 @place_options
-@click.option(
-    "--queue",
-    "-q",
-    "queues",
-    envvar="ANYQ_QUEUE",
-    multiple=True,
-    required=True,
-    help="A queue's name; repeatable.",
-)
+@queues_option("A queue's name; repeatable.", required=True)
 @click.option(
     "--history",
     "minutes",
@@ -42,7 +34,7 @@ _HAPPENED = ("added", "replayed", "done", "failed", "given_up", "cancelled", "lo
     metavar="[MINUTES]",
     help="Show what happened in each of the last minutes (60) instead.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def status(queues: Sequence[str], url: str | None, prefix: str, minutes: int | None, as_json: bool) -> None:
     """Show what queues hold, how long it has waited, and how fast it moves.
 
@@ -109,7 +101,7 @@ def _show_history(queues: Sequence[str], url: str | None, prefix: str, minutes: 
     found: dict[str, list[Minute]] = {}
     for name in dict.fromkeys(queues):
         queue = queue_of(name, url, prefix)
-        found[name] = ask(queue, lambda: queue.history(minutes))  # noqa: B023  # asked at once
+        found[name] = ask(queue, partial(queue.history, minutes))
     if as_json:
         rows = [
             {"queue": name, "history": [attrs.asdict(one) for one in past]} for name, past in found.items()

@@ -9,7 +9,7 @@ import click
 
 from ..vitals import RunningJob, WorkerInfo
 from .addressing import ask, queue_of, queue_options
-from .shown import clean, echo, lasting, on_terminal, print_json, print_rows
+from .shown import clean, echo, json_option, lasting, on_terminal, print_json, print_rows
 from .tables import Column, console, table
 
 _NAME = 80
@@ -18,7 +18,7 @@ _NAME = 80
 @click.command(short_help="Show who works on a queue, and at what.")
 @queue_options
 @click.option("--runs", is_flag=True, help="List the jobs that each runs, instead of the workers alone.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def workers(queue: str, url: str | None, prefix: str, runs: bool, as_json: bool) -> None:
     """Show who works on a queue: where, how busy, how late its event loop is, and for how long its oldest run goes on.
 

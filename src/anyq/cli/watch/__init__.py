@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from ..._core.status import JobStatus
 from ...errors import RedisUnavailable
 from ...queue import Queue
-from ..addressing import ask, place_options, queue_of
+from ..addressing import ask, place_options, queue_of, queues_option
 from ..endings import DONE, LEFT_SOMETHING, leave
 from ..lasting import until_ended
 from ..shown import on_terminal
@@ -31,9 +31,7 @@ _LIVE, _LINES = 1.0, 5.0
 @click.command(short_help="Watch queues live, or one job until its end.")
 @place_options
 @click.argument("names", nargs=-1, metavar="[QUEUE]...")
-@click.option(
-    "--queue", "-q", "queues", envvar="ANYQ_QUEUE", multiple=True, help="A queue's name; repeatable."
-)
+@queues_option("A queue's name; repeatable.")
 @click.option("--job", metavar="ID", help="Watch one job of the queue, until it has ended.")
 @click.option(
     "--interval",
