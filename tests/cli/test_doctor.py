@@ -176,10 +176,12 @@ def test_a_sentinel_is_no_server(start_server: StartServer, server_program: Any)
         assert "is a Sentinel" in program.output
 
 
-@pytest.mark.parametrize(("hours", "said"), [(-2, "2.0 h ahead of ours"), (2, "2.0 h behind ours")])
-def test_clocks_that_differ_are_told(server: Server, redis_url: str, hours: int, said: str) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(-7230, "2 h 00 min ahead of ours"), (7230, "2 h 00 min behind ours")]
+)
+def test_clocks_that_differ_are_told(server: Server, redis_url: str, seconds: int, said: str) -> None:
     """By a program on a machine whose clock is wrong; the server's cannot be set by who is not root."""
-    wrong = f"import time; right = time.time; time.time = lambda: right() + {hours * 3600}"
+    wrong = f"import time; right = time.time; time.time = lambda: right() + {seconds}"
     command = [sys.executable, "-c", f"{wrong}; from anyq.cli import main; main()"]
     ran = subprocess.run(
         [*command, "doctor", "--url", redis_url, "--json"], capture_output=True, text=True, check=False
