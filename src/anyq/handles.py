@@ -55,7 +55,8 @@ class JobHandle(Generic[R_co]):
     Attributes:
         id: The job's id.
         name: The task's name; ``""`` when only the id is known.
-        new: Whether this enqueue made the job; ``False`` when its caller-chosen id was taken: the job exists already.
+        new: Whether this enqueue made the job; ``False`` when the id that you chose, or the unique key, was taken: then
+            this is a handle on the job that is there.
     """
 
     __slots__ = ("_keeps", "_queue", "id", "name", "new")

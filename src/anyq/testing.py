@@ -26,7 +26,7 @@ __all__ = ["DeadLetter", "Drained", "dead_letters", "drain", "run_worker"]
 
 @attrs.frozen(kw_only=True)
 class DeadLetter:
-    """A job that was given up.
+    """A job that was given up, as a test asks about it; `anyq.DeadLetter` is what operators see of one.
 
     Attributes:
         id: The job's id.
