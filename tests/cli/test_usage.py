@@ -24,7 +24,7 @@ from anyq.cli.finding import find_queue
         ("jobs", r"'jobs' names no queue: write MODULE:QUEUE.*\(it has jobs:queue, jobs:other\)"),
         ("jobs:nothing", r"module 'jobs' has no 'nothing' \(it has jobs:queue, jobs:other\)"),
         ("jobs:short", r"'jobs:short' is a task: name its queue"),
-        ("jobs:number", r"'jobs:number' is a int and not a Queue"),
+        ("jobs:number", r"'jobs:number' is of type int, and not a Queue"),
         ("jobs:", r"'jobs:' is not of the form MODULE:QUEUE, such as myapp.jobs:queue"),
         (":queue", r"':queue' is not of the form"),
         ("jobs.py:queue", r"'jobs.py:queue' is not of the form"),
