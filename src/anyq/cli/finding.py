@@ -68,7 +68,9 @@ def find_queue(target: str) -> Queue:
     if isinstance(found, Task):
         raise click.BadParameter(f"{target!r} is a task: name its queue{_offer(module)}")
     if not isinstance(found, Queue):
-        raise click.BadParameter(f"{target!r} is of type {type(found).__name__}, and not a Queue{_offer(module)}")
+        raise click.BadParameter(
+            f"{target!r} is of type {type(found).__name__}, and not a Queue{_offer(module)}"
+        )
     return found
 
 
