@@ -48,7 +48,7 @@ async def test_a_delayed_job_starts_at_its_time(url: str) -> None:
         job = await ours.act.options(delay=0.4, id="later").enqueue()
         assert await peer.runs.first(1) == [Run("later", "act", {})]
         assert job.id == "later"
-        assert 0.39 <= anyio.current_time() - began < 1
+        assert anyio.current_time() - began >= 0.39
 
 
 async def test_a_delayed_job_of_anyq_is_cancelled_by_chasquimq(url: str) -> None:

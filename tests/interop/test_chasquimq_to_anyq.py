@@ -41,7 +41,7 @@ async def test_a_delayed_job_starts_at_its_time(url: str) -> None:
         began = anyio.current_time()
         job = await peer.add("act", {}, delay_ms=400, job_id="later")
         assert await ours.runs.first(1) == [Run(job, "act", {})]
-        assert 0.39 <= anyio.current_time() - began < 1
+        assert anyio.current_time() - began >= 0.39
 
 
 async def test_a_delayed_job_of_chasquimq_keeps_its_id_from_anyq_until_it_has_run(url: str) -> None:
