@@ -423,3 +423,26 @@ async def test_a_worker_lives_through_failures_of_its_credential_provider(
         await job.enqueue()
         await worker.wait_idle()
     assert worker.statistics().done == 2
+
+
+async def test_a_worker_lives_through_a_password_that_changes_before_its_provider_knows(
+    guarded: Server,
+) -> None:
+    provider = Blocking()
+    queue = Queue("work", f"unix://{guarded.socket}", credential_provider=provider)
+
+    @queue.task
+    async def job() -> None: ...
+
+    async with queue, Worker(queue, lease=1) as worker:
+        await job.enqueue()
+        await worker.wait_idle()  # a lost answer to its acknowledgement would let it count as late
+        guarded.command("ACL", "SETUSER", "worker", ">new", "<secret")
+        for kind in ("normal", "pubsub"):
+            guarded.command("CLIENT", "KILL", "TYPE", kind)
+        await until(lambda: sum(int(entry[b"count"]) for entry in logged(guarded)) > 5)
+        guarded.command("ACL", "SETUSER", "worker", ">secret", "<new")
+        await until(lambda: worker.health().ok)
+        await job.enqueue()
+        await worker.wait_idle()
+    assert worker.statistics().done == 2

@@ -225,13 +225,22 @@ async def test_credentials_are_asked_for_anew_at_every_connect(
         assert threading.main_thread().name not in provider.threads
 
 
-async def test_a_password_that_is_rotated_late_is_found_in_the_end(start_server: StartServer) -> None:
+async def test_a_password_that_is_rotated_late_is_waited_for(start_server: StartServer) -> None:
     server = start_server(users=["ada on >second ~* &* +@all"])
     address = Address.parse(f"unix://{server.socket}", credential_provider=Rotating("first", "second"))
     async with Client(address, settings=IMPATIENT) as client:
-        with pytest.raises(ConfigurationError):
-            await client.call("PING")
         assert await client.call("PING", timeout=5) == b"PONG"
+
+
+async def test_a_password_that_stays_wrong_is_an_outage_with_its_reason(start_server: StartServer) -> None:
+    server = start_server(users=["ada on >second ~* &* +@all"])
+    address = Address.parse(f"unix://{server.socket}", credential_provider=Rotating(*["first"] * 1000))
+    async with Client(address, settings=IMPATIENT) as client:
+        with pytest.raises(
+            RedisUnavailable, match=r"WRONGPASS .*with what the credential provider gives now"
+        ) as caught:
+            await client.call("PING")
+    assert "first" not in str(caught.value)
 
 
 async def test_a_provider_that_fails_is_an_outage_with_its_cause(redis_url: str) -> None:

@@ -61,7 +61,8 @@ async def shake_hands(exchange: Exchange, address: Address, *, name: str | None)
 
     Raises:
         ConfigurationError: The server refuses us, and would again.
-        RedisUnavailable: It cannot take us now (too many clients), or the credential provider failed.
+        RedisUnavailable: It cannot take us now (too many clients), or the credential provider failed, or gave what the
+            server refuses: the next time it may give something else.
     """
     identity = await _identity(address)
     wanted = 2 if address.protocol == 2 else 3
@@ -151,5 +152,9 @@ async def _identity(address: Address) -> tuple[str, str] | None:
     return await credentials.ask(provider)
 
 
-def _not_let_in(address: Address, reply: RedisError) -> ConfigurationError:
-    return ConfigurationError(f"{address.where} does not let us in: {error_code(reply)} {reply}")
+def _not_let_in(address: Address, reply: RedisError) -> ConfigurationError | ConnectionLost:
+    what = f"{address.where} does not let us in: {error_code(reply)} {reply}"
+    if address.credential_provider is None:
+        return ConfigurationError(what)
+    # The provider is asked again at the next try: while a password is being changed it may be behind, or ahead.
+    return ConnectionLost(f"{what} (with what the credential provider gives now)", sent=False)

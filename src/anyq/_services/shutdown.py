@@ -99,7 +99,7 @@ class Shutdown:
             departed = await branch.depart()
         except (AnyQError, RedisError) as error:
             logger.warning("%s: could not say good-bye to Redis: %s", branch.queue, error)
-        if not departed:
+        if not departed and len(branch.ledger):
             logger.error("%s: %d jobs are left in this worker's name", branch.queue, len(branch.ledger))
         return departed
 
