@@ -32,7 +32,7 @@ class AckFlusher(Relocator[Job]):
         plain = [done for done in group if done.result is None]
         if plain:
             entries = [done.entry for done in plain]
-            await self._confirmed(lane, plain, await self.patience(lambda: self.settling.ack(lane, entries)))
+            await self._confirmed(lane, plain, await self.patience(self.settling.ack, lane, entries))
         if len(plain) < len(group):
             recorded = [done for done in group if done.result is not None]
             await self.journal.flush(recorded)
@@ -47,7 +47,7 @@ class AckFlusher(Relocator[Job]):
                     )
                     for done in part
                 ]
-                reply = await self.patience(lambda: self.settling.complete(lane, results))  # noqa: B023
+                reply = await self.patience(self.settling.complete, lane, results)
                 await self._confirmed(lane, part, reply)
 
     async def _confirmed(self, lane: bytes, group: Sequence[Job], reply: Sequence[int]) -> None:

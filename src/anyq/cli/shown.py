@@ -9,17 +9,21 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from .._core import words
 from .._core.values import ARRAY, MAP
 
-#: The option of commands that print for programs too.
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def json_option(command: F) -> F:
+    """Give a command the option to print for programs too."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
 def clean(text: str, limit: int) -> str:
