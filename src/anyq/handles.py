@@ -12,12 +12,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import anyio
-import msgpack
 
 from ._core.jobs import JobInfo
 from ._core.notes import LogLine, Progress, unpack_line, unpack_progress
+from ._core.outcome import BAD_RESULT
 from ._core.status import Cancellation, JobStatus
-from ._core.values import unpack
+from ._core.values import MAP, Undecodable, unpack
 from ._services.patience import Patience
 from ._store import notes, results
 from ._store.cancels import REASON
@@ -86,7 +86,8 @@ class JobHandle(Generic[R_co]):
             The handler's value, as MessagePack carries it: a tuple comes back as a list.
 
         Raises:
-            JobFailed: The job was given up; type, message and traceback are on the error.
+            JobFailed: The job was given up; type, message and traceback are on the error. Or what another program
+                left in the place of its result is none (``reason`` is ``bad_result``).
             JobCancelled: The job was cancelled.
             ResultsDisabled: Nobody asked to keep the result; raised at once, and it says what to set. Of a job that was
                 there already (``new`` is false) it is raised when that one has ended and its result is not kept.
@@ -161,7 +162,7 @@ class JobHandle(Generic[R_co]):
                 if failure is not None:
                     raise _failed(self.id, failure)
                 if result is not None:
-                    return cast("R_co", unpack(result, depth=10_000))
+                    return cast("R_co", _returned(self.id, result))
                 if ended:
                     raise ResultsDisabled(self.id, ended=True)
                 with anyio.move_on_after(longest):
@@ -324,8 +325,20 @@ class _Arrival:
         self.event.set()
 
 
+def _returned(job_id: str, result: bytes) -> Any:
+    try:
+        return unpack(result, depth=10_000)
+    except Undecodable as error:
+        raise _unreadable(job_id, error) from None
+
+
 def _failed(job_id: str, failure: bytes) -> JobFailed:
-    fields: Any = msgpack.unpackb(failure)
+    try:
+        fields = unpack(failure)
+    except Undecodable as error:
+        return _unreadable(job_id, error)
+    if type(fields) is not MAP:
+        return _unreadable(job_id, Undecodable("no map"))
     kind = JobCancelled if fields.get("reason") == REASON else JobFailed
     return kind(
         job_id,
@@ -334,3 +347,9 @@ def _failed(job_id: str, failure: bytes) -> JobFailed:
         message=str(fields.get("message", "")),
         traceback=str(fields.get("traceback", "")),
     )
+
+
+def _unreadable(job_id: str, error: Undecodable) -> JobFailed:
+    """Say that a job has ended, and that somebody else's program wrote down how."""
+    message = f"what is kept of its end cannot be read ({error})"
+    return JobFailed(job_id, reason=BAD_RESULT, type="Undecodable", message=message, traceback="")

@@ -367,9 +367,8 @@ class Worker:
                     try:
                         await self._open(connections, jobs)
                         self._lifespans = lifespans = await self._enter_lifespans(connections)
-                        await (
-                            checkpoint_if_cancelled()
-                        )  # from here on nobody's cancellation is heard but `stop`
+                        # From here on nobody's cancellation is heard, but `stop`.
+                        await checkpoint_if_cancelled()
                         engine.shield = True
                         self._state, self._left = "running", False
                         async with anyio.create_task_group() as nursery:

@@ -367,3 +367,17 @@ async def test_a_chosen_id_that_is_used_again_gives_the_new_result_and_never_the
             await again.result(timeout=0.01)
         async with working(queue):
             assert await again.result(timeout=SECONDS) == "second"
+
+
+@pytest.mark.parametrize("kept", ["result", "failure"])
+@pytest.mark.parametrize("bytes_", [b"", b"\xc1", b"\x92\x01", b"\x01\x02"])
+async def test_what_another_program_left_in_the_place_of_a_result_is_told(
+    queue: Queue, give: Task[..., Any], kept: str, bytes_: bytes
+) -> None:
+    async with queue:
+        handle = await give.enqueue()
+        key = queue.keys.result(handle.id) if kept == "result" else queue.keys.failure(handle.id)
+        await queue.redis.set(key, bytes_)
+        with pytest.raises(JobFailed, match="cannot be read") as caught:
+            await handle.result(timeout=SECONDS)
+        assert (caught.value.reason, caught.value.job_id) == ("bad_result", handle.id)

@@ -181,7 +181,8 @@ def unpack_first(data: bytes) -> tuple[Any, bytes]:
 
 
 def _undecodable(error: Exception) -> Undecodable:
-    return Undecodable(f"{type(error).__name__}: {str(error)[:200]}")
+    # msgpack's FormatError has no words.
+    return Undecodable(f"{type(error).__name__}: {str(error)[:200] or 'these bytes are no MessagePack'}")
 
 
 def require_depth(value: Any, depth: int = DEPTH) -> None:
