@@ -250,7 +250,7 @@ async def test_an_item_that_cannot_travel_is_refused_with_its_place(
     queue = Queue("work", redis_url, limits=Limits(payload=1000, depth=4))
     digest = digest_of(queue, notes)
     async with queue:
-        with pytest.raises(PayloadRefused, match=r"digest: payload.messages\[1\]\['x'\] is a object"):
+        with pytest.raises(PayloadRefused, match=r"digest: payload.messages\[1\]\['x'\] is an object"):
             await digest.enqueue_many([1, {"x": object()}])
         with pytest.raises(
             PayloadRefused, match=r"payload.messages\[0\] would make a job of 10\d\d bytes, .* 1000"
