@@ -79,7 +79,7 @@ class Runner(NamedTuple):
             stdout=subprocess.PIPE,
             text=True,
             check=False,
-            env={**os.environ, "PYTHONPATH": ""},
+            env=_environment(),
         )
         if done.returncode:
             raise SystemExit(f"{path.name} {' '.join(arguments)} ended with {done.returncode}")
@@ -89,3 +89,12 @@ class Runner(NamedTuple):
     def _server_version(self) -> str:
         with serve(self.program) as server:
             return server.version()
+
+
+def _environment() -> dict[str, str]:
+    """This process's own, but for what is about its Python: modules are compiled once, as for every user."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
+    }
