@@ -426,3 +426,36 @@ def test_threads_are_for_plain_functions_and_counted_from_one() -> None:
         queue.task(coroutine, threads=2)
     with pytest.raises(ValueError, match="threads must be >= 1"):
         queue.task(lambda: None, name="task", threads=0)
+
+
+async def test_a_plain_function_is_called_again_by_middleware_only_after_it_returned(
+    queue: Queue, notes: Notes[Any]
+) -> None:
+    """Two threads of one run could not both be told to stop, nor both be waited for at the worker's end."""
+    begun, go = anyio.Event(), threading.Event()
+
+    async def twice(_: Job, call_next: CallNext) -> Any:
+        async def first() -> None:
+            notes.add(await call_next())
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(first)
+            await begun.wait()
+            try:
+                await call_next()
+            except RuntimeError as error:
+                notes.add(str(error))
+            finally:
+                go.set()
+        return await call_next()
+
+    @queue.task(middleware=[twice], result_ttl=60)
+    def plain() -> str:
+        anyio.from_thread.run_sync(begun.set)
+        go.wait(SECONDS)
+        return "returned"
+
+    async with queue, working(queue):
+        assert await plain.call(timeout=SECONDS) == "returned"
+    assert "is at work: await the first" in notes.made[0]
+    assert notes.made[1:] == ["returned"]

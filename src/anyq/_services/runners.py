@@ -463,6 +463,11 @@ class Runners:
             if left < math.inf:
                 ends = time.monotonic() + left
                 job.overdue = lambda: time.monotonic() >= ends
+            if runner.thread is not None:
+                raise RuntimeError(
+                    f"middleware called call_next() of task {task.name!r} again while the thread of the call before "
+                    "is at work: await the first, then call again"
+                )
             with anyio.CancelScope(shield=True) as scope:
                 runner.thread = scope
                 try:
