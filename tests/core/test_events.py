@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-import msgpack
+import hiredis
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +19,10 @@ MS = int(AT.timestamp() * 1000)
 
 def written(notice: notices.Notice) -> dict[bytes, bytes]:
     """As it lies in the stream."""
-    return pairs([str(word).encode() for word in msgpack.unpackb(notice)])
+    count, words = notice
+    reader = hiredis.Reader()
+    reader.feed(f"{count}{notices.begin(b'events')}{words}".encode("latin-1"))
+    return pairs(reader.gets()[3:])
 
 
 def test_what_a_worker_tells_is_read_as_it_was_told() -> None:

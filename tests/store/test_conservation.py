@@ -40,7 +40,6 @@ async def walk(client: Client, seed: int, steps: int, **options: str) -> Walk:
 
 #: Scripts that change something, and that no walk runs.
 NOT_WALKED = {
-    "append": "what happened is told in events, which hold no job and may be dropped",
     "rights": "it tries what a user may, on a key that nobody uses",
 }
 

@@ -9,7 +9,6 @@ from tests.support.gathering import group, rule
 from tests.support.hands import Hands, Table, addition, claiming, member
 from tests.support.servers import HOST, Server, free_port
 
-from anyq._core import notices
 from anyq._core.codec import encode
 from anyq._core.dead_letters import Revived, revive
 from anyq._core.job import Extras
@@ -17,7 +16,7 @@ from anyq._core.keys import CHASQUI, Keys
 from anyq._core.schedules import Every, Firing, Spec
 from anyq._redis.client import Client
 from anyq._redis.scripts import Script
-from anyq._store import cancels, dead_letters, events, fitness, inspect, jobs, pauses, scripts, totals
+from anyq._store import cancels, dead_letters, fitness, inspect, jobs, pauses, scripts, totals
 from anyq._store.belongings import Belonging, belongings
 from anyq._store.control import Batch, Delayed, Lying
 from anyq._store.dead_letters import Mending, Range
@@ -97,7 +96,6 @@ async def do_everything(client: Client, keys: Keys) -> None:
     assert await hands.leasing.sweep(0.0) > 0
     await use_schedules(hands)
     await control_everything(client, keys, table, hands)
-    await events.append(client, keys, [notices.drained(0)], 100)
     if not keys.shared:
         another = table.producer()
         await another.schedule(1, 1, [addition("high", priority=9)], 100)

@@ -8,6 +8,7 @@ from tests.support.hands import Table
 from anyq._core import notices
 from anyq._core.keys import CHASQUI, Keys
 from anyq._redis.client import Client
+from anyq._services.channels import Bulletin
 from anyq._store import events, pauses
 from anyq._store.inspect import Depths, depths
 
@@ -54,8 +55,13 @@ async def test_what_is_set_aside_counts_as_ready_once_its_task_is_resumed(
 
 
 async def test_events_are_written_in_order_and_the_oldest_trimmed(client: Client, keys: Keys) -> None:
-    told = [notices.waiting(str(number), "", number) for number in range(1000)]
-    await events.append(client, keys, told, 100)
+    bulletin = Bulletin(events=keys.events, metrics=False)
+    for number in range(1000):
+        bulletin.notice(notices.waiting(str(number), "", number))
+    told = bulletin.notices.take_nowait()
+    bulletin.close()
+    replies = await events.append(client, keys, told, 100)
+    assert len(replies) == 1000 == len(set(replies)), "the id of each entry"
     kept = await Table(client, keys).fields(keys.events)
     assert 100 <= len(kept) < 1000
     assert [fields[b"id"] for fields in kept] == [

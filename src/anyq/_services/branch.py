@@ -195,7 +195,9 @@ class Branch:
         self._verbs = Verbs.of(plan, lines, self.lanes)
         self.ledger = Ledger(plan.keys.lanes)
         self.outcomes = Outcomes()
-        self.bulletin = Bulletin(events=plan.events, metrics=plan.metrics is not None)
+        self.bulletin = Bulletin(
+            events=plan.keys.events if plan.events else None, metrics=plan.metrics is not None
+        )
         self._clock = ServerClock()
         self._room = Room(engine.crew, plan.prefetch)
         self.gate = Gate(self.outcomes, self.ledger, engine.runners)

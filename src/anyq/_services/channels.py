@@ -15,7 +15,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from .._core.entry import Spoiled
 from .._core.job import Job
-from .._core.notices import Notice
+from .._core.notices import Notice, begin
 from .._core.outcome import Aside, Cancelled, Dead, Released, Retry
 from ..metrics.sink import Observation
 
@@ -118,25 +118,31 @@ class Outcomes:
 class Bulletin:
     """Where services say what happened: to the events stream, to the metrics sink, to both or to nobody.
 
+    Args:
+        events: The events stream, or ``None`` if none are wanted.
+
     Attributes:
         events: Whether events are wanted.
         metrics: Whether observations are wanted.
         dropped: Notices and observations that nobody had time for.
     """
 
-    __slots__ = ("dropped", "events", "metrics", "notices", "observations")
+    __slots__ = ("_begin", "dropped", "events", "metrics", "notices", "observations")
 
-    def __init__(self, *, events: bool, metrics: bool) -> None:
-        self.events = events
+    def __init__(self, *, events: bytes | None, metrics: bool) -> None:
+        self.events = events is not None
+        self._begin = begin(events or b"")
         self.metrics = metrics
-        self.notices: Channel[Notice] = Channel(_NOTICES)
+        # As bytes: thousands may wait, and the garbage collector has no need to look at bytes.
+        self.notices: Channel[bytes] = Channel(_NOTICES)
         self.observations: Channel[Observation] = Channel(_NOTICES)
         self.dropped = 0
 
     def notice(self, notice: Notice) -> None:
         """Say what happened, to the events stream."""
+        count, words = notice
         try:
-            self.notices.put(notice)
+            self.notices.put(f"{count}{self._begin}{words}".encode("latin-1"))
         except (anyio.WouldBlock, anyio.ClosedResourceError, anyio.BrokenResourceError):
             self.dropped += 1
 

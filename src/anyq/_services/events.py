@@ -15,7 +15,8 @@ from .channels import Bulletin
 
 logger = logging.getLogger("anyq.events")
 
-_LARGEST_BATCH = 4000
+#: Events in one write: what else goes over the connection waits no longer than the server takes for these.
+_LARGEST_BATCH = 1000
 
 
 class Events:

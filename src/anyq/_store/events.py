@@ -6,33 +6,24 @@ from collections.abc import Sequence
 from typing import Any
 
 import attrs
-import msgpack
 from redis.exceptions import RedisError
 
 from .._core.keys import Keys
-from .._core.notices import Notice
-from .._redis.client import Argument, Client, ScriptCall
+from .._redis.client import Argument, Client
+from .._redis.packing import pack
 from .._redis.replies import field, is_map
 from .._redis.solo import Solo
-from . import scripts
-
-#: Events in one script: a bounded time in which the server serves nobody else.
-_IN_ONE_SCRIPT = 250
 
 #: Seconds past its BLOCK that a read may take before its connection counts as frozen.
 _MARGIN = 2.0
 
-_array_of = msgpack.Packer().pack_array_header
 
-
-async def append(client: Client, keys: Keys, events: Sequence[Notice], keep: int) -> list[Any]:
-    """Write events in one write; error replies are elements, one per script."""
-    # One argument a script: a dozen words of each event as arguments of their own took a fifth of a worker's time.
-    parts = [events[start : start + _IN_ONE_SCRIPT] for start in range(0, len(events), _IN_ONE_SCRIPT)]
-    calls: list[ScriptCall] = [
-        (scripts.APPEND, (keys.events,), (keep, _array_of(len(part)) + b"".join(part))) for part in parts
-    ]
-    return await client.run_many(calls)
+async def append(client: Client, keys: Keys, events: Sequence[bytes], keep: int) -> list[Any]:
+    """Write events in one write, each a command; their replies are given, error replies too."""
+    trim = pack((b"XTRIM", keys.events, b"MAXLEN", b"~", keep))
+    replies = await client.call_packed(b"".join(events) + trim, len(events) + 1)
+    replies.pop()
+    return replies
 
 
 @attrs.frozen
