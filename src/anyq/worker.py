@@ -412,7 +412,6 @@ class Worker:
             session = await connections.enter_async_context(queue.entered())
             self._sessions.append(session)
             await patience(session.client.connect)
-            capabilities = await patience(session.client.capabilities)
             for sentence in await patience(misfits, session.client, private=queue.url == embedded.SCHEME):
                 logger.warning("%s: %s", queue.name, sentence)
             locate = queue.locate if queue.relocates else None
@@ -428,7 +427,6 @@ class Worker:
                 noting=noting,
                 subscriber=session.subscriber,
                 heartbeat=heartbeat,
-                xackdel=capabilities.xackdel,
             )
             branch = Branch(self._plan(queue), lines, engine)
             self._branches.append(branch)

@@ -142,7 +142,7 @@ def test_every_command_that_is_used_is_tried() -> None:
     ]:
         calls = re.findall(r'call\(\s*b"([A-Z]+)"(?:, b"([A-Z]+)")?', path.read_text(encoding="utf-8"))
         used |= {_rule(command, word) for command, word in calls}
-    optional = {"client|unblock", "xackdel", "info", "ping", "eval", "type"}
+    optional = {"client|unblock", "info", "ping", "eval", "type"}
     shared = {"pexpireat"}  # a pause of a queue that is shared with chasquimq's programs
     assert used - optional - shared <= set(TRIES), (
         "add how it is tried to _core/rights.py, and the right to docs/running.md"

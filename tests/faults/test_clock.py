@@ -90,6 +90,6 @@ async def test_a_walk_under_a_clock_that_jumps_loses_nothing(
     redis_url: str, jump: Callable[[int], None]
 ) -> None:
     async with Client(redis_url) as client:
-        walk = Jumping(client, 1, xackdel=(await client.capabilities()).xackdel)
+        walk = Jumping(client, 1)
         await walk.run(500)
     assert walk.counts["Jumping.add_delayed"] >= 5

@@ -30,7 +30,6 @@ pytestmark = pytest.mark.anyio
         pytest.param(lambda client: client.run(Script("s", "return redis.call('INCR', 'n')")), id="run"),
         pytest.param(lambda client: client.set("key", "value"), id="execute_command"),
         pytest.param(lambda client: client.call("BLPOP", "nothing", 0.05), id="blocking"),
-        pytest.param(lambda client: client.capabilities(), id="capabilities"),
     ],
 )
 async def test_a_cancelled_call_leaves_the_connection_in_step(

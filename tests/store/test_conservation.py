@@ -29,7 +29,7 @@ SEEDS = [int(seed) for seed in os.environ.get("ANYQ_WALK_SEEDS", "").split(",") 
 
 
 async def walk(client: Client, seed: int, steps: int, **options: str) -> Walk:
-    found = Walk(client, seed, xackdel=(await client.capabilities()).xackdel, **options)  # type: ignore[arg-type]
+    found = Walk(client, seed, **options)  # type: ignore[arg-type]
     try:
         await found.run(steps)
     except BaseException as error:
@@ -219,8 +219,8 @@ MUTATIONS = {
     ),
     "what is acknowledged twice is counted twice": (
         "ack",
-        "if found[at] == 1 then done",
-        "if true then done",
+        "done = done + ended",
+        "done = done + 1",
     ),
     "a duplicate is counted": ("schedule", "if answer == 1 then added", "if true then added"),
     "a retry without a failure is counted": ("retry", "if ARGV[i + 4] == '1' then", "if true then"),

@@ -11,8 +11,7 @@ from anyq._core.job import NO_EXTRAS, Extras
 from anyq._core.keys import Keys
 from anyq._core.totals import MINUTE, Totals
 from anyq._redis.client import Client
-from anyq._redis.scripts import Script
-from anyq._store import scripts, totals
+from anyq._store import totals
 from anyq._store.control import Batch, Delayed
 from anyq._store.publish import Holder
 
@@ -165,29 +164,8 @@ async def test_a_long_history_is_read_in_parts(
     assert len((await totals.read(client, keys, 1000)).rows) == 51
 
 
-@pytest.fixture
-def without_xackdel(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that does not know the command, whichever it is."""
-    body = scripts.ACK.body.replace(b"'XACKDEL'", b"'XACKDELX'")
-    monkeypatch.setattr(scripts, "ACK", Script("ack", body))
-
-
-@pytest.mark.usefixtures("without_xackdel")
-async def test_a_server_without_the_quick_command_is_asked_for_it_once(table: Table) -> None:
-    await table.add("a", "b", "c")
-    hands = await table.hands(b"anyq-1", xackdel=True)
-    a, b, c = [entry.id for entry in await hands.take()]
-    stream = table.keys.stream
-    assert await hands.settling.ack(stream, [a, b"1-1"]) == [1, -1]
-    assert not hands.settling.xackdel
-    assert await hands.settling.ack(stream, [a, b, c]) == [-1, 1, 1]
-    assert await table.entries(stream) == []
-    assert await counted(table.client, table.keys) == Totals(done=3)
-
-
-@pytest.mark.parametrize("quick", [True, False])
-async def test_thousands_are_acknowledged_in_one_call(client: Client, table: Table, quick: bool) -> None:
-    hands = await table.hands(b"anyq-1", xackdel=quick and (await client.capabilities()).xackdel)
+async def test_thousands_are_acknowledged_in_one_call(client: Client, table: Table) -> None:
+    hands = await table.hands(b"anyq-1")
     await table.add(*map(str, range(2100)))
     entries = [entry.id for entry in await hands.take(3000)]
     reply = await hands.settling.ack(table.keys.stream, [b"1-1", *entries, b"1-2"])
@@ -196,7 +174,7 @@ async def test_thousands_are_acknowledged_in_one_call(client: Client, table: Tab
 
 
 async def test_what_is_wrong_with_the_stream_is_said(client: Client, table: Table) -> None:
-    hands = await table.hands(b"anyq-1", xackdel=(await client.capabilities()).xackdel)
+    hands = await table.hands(b"anyq-1")
     await client.call("DEL", table.keys.stream)
     await client.call("SET", table.keys.stream, "of another type")
     with pytest.raises(ResponseError, match="WRONGTYPE"):

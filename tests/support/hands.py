@@ -81,15 +81,13 @@ class Hands:
         name: The consumer's name.
     """
 
-    def __init__(
-        self, client: Client, keys: Keys, name: bytes, *, xackdel: bool = False, dead_letters: int = 100_000
-    ) -> None:
+    def __init__(self, client: Client, keys: Keys, name: bytes, *, dead_letters: int = 100_000) -> None:
         self.client = client
         self.keys = keys
         self.name = name
         self.lanes = Lanes(keys)
         self.consuming = Consuming(client, keys, name, self.lanes)
-        self.settling = Settling(client, keys, name, xackdel=xackdel, dead_letters=dead_letters)
+        self.settling = Settling(client, keys, name, dead_letters=dead_letters)
         self.leasing = Leasing(client, keys, name, self.lanes)
         self.promoting = Promoting(client, keys, name)
         self.scheduling = Scheduling(client, keys, name)

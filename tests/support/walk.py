@@ -79,9 +79,7 @@ class Consumer:
 class Walk:
     """One queue, its players and its ledger."""
 
-    def __init__(
-        self, client: Client, seed: int, *, xackdel: bool, prefix: str = "anyq", workers: int = 4
-    ) -> None:
+    def __init__(self, client: Client, seed: int, *, prefix: str = "anyq", workers: int = 4) -> None:
         self.random = random.Random(seed)
         self.client = client
         self.keys = Keys(prefix, f"walk-{seed}")
@@ -110,7 +108,6 @@ class Walk:
         self.timetable = Timetable(self)
         self.cancelling = Cancelling(self)
         self.gathering = Gatherings(self)
-        self._xackdel = xackdel
         self._names = 0
         self._ids = 0
 
@@ -1021,9 +1018,7 @@ class Walk:
 
     async def _join(self) -> Consumer:
         self._names += 1
-        hands = await self.table.hands(
-            b"anyq-%d" % self._names, xackdel=self._xackdel and self._names % 2 == 0
-        )
+        hands = await self.table.hands(b"anyq-%d" % self._names)
         consumer = Consumer(hands)
         self.consumers.append(consumer)
         return consumer

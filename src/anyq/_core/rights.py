@@ -81,9 +81,7 @@ _PRODUCER: Final = frozenset(
 )
 
 #: What only those need who look at jobs and change them from outside.
-_OPERATING: Final = frozenset(
-    {"xrevrange", "zscan", "hkeys", "hscan", "xinfo|groups", "xinfo|stream", "xread", "pttl"}
-)
+_OPERATING: Final = frozenset({"xrevrange", "zscan", "hkeys", "hscan", "xinfo|stream", "xread", "pttl"})
 
 #: Which of them who needs, besides EVAL and EVALSHA.
 NEEDED: Final[Mapping[Role, frozenset[str]]] = {

@@ -19,7 +19,6 @@ from ..errors import ConfigurationError, ConnectionLost, RedisUnavailable
 from . import locating
 from .address import Address, check_client_name
 from .blocking import blocking_seconds
-from .capabilities import QUESTIONS, Capabilities, read_capabilities
 from .compat import EMPTY_RESPONSE, NEVER_DECODE, encoder, response_callbacks
 from .connection import Connection, OnPush, Waiter
 from .handshake import Greeting
@@ -102,7 +101,6 @@ class Client(AsyncCoreCommands):
         self._tasks: BlockTasks | None = None
         self._closed = False
         self._attempt: _Attempt | None = None
-        self._capabilities: tuple[int, Capabilities] | None = None
         self._wanting = 0
         self._pauses = Pauses(self.settings)
         self._connected_at = 0.0
@@ -297,19 +295,6 @@ class Client(AsyncCoreCommands):
             raise reply
         callback = self._callbacks.get(command)
         return reply if callback is None else callback(reply, **options)
-
-    async def capabilities(self) -> Capabilities:
-        """What the server can do beyond the base; asked once per connection.
-
-        Raises:
-            RedisUnavailable: It could not be asked. What an ACL hides counts as absent, and is no error.
-        """
-        known = self._capabilities
-        if known is None or known[0] != self.generation:
-            answers = await self.call_many(QUESTIONS)
-            found = read_capabilities(answers, self.greeting, self.settings.avoid)
-            self._capabilities = known = (self.generation, found)
-        return known[1]
 
     def get_encoder(self) -> Any:
         """For redis-py's own helpers."""

@@ -5,7 +5,6 @@ The rule here: every wait has an end. There is no value that means "for ever".
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -20,10 +19,6 @@ def _patience(default: float) -> Any:
         return seconds(field.name, value, zero=False)
 
     return attrs.field(default=default, converter=attrs.Converter(convert, takes_self=True, takes_field=True))
-
-
-def _commands(names: Iterable[str]) -> frozenset[str]:
-    return frozenset(name.upper() for name in names)
 
 
 @attrs.frozen(kw_only=True)
@@ -47,9 +42,6 @@ class TransportSettings:
 
     ping_interval: float = _patience(5.0)
     """How often a :class:`~anyq._redis.subscriber.Subscriber` asks whether its link is alive."""
-
-    avoid: frozenset[str] = attrs.field(default=frozenset(), converter=_commands)
-    """Commands beyond the base (``"XACKDEL"``) to do without, though the server has them."""
 
     def __attrs_post_init__(self) -> None:
         if self.backoff_maximum < self.backoff_base:

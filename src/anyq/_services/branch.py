@@ -106,7 +106,6 @@ class Lines:
         noting: The events' own: no acknowledgement, and no result, waits behind a batch of them.
         subscriber: Where it listens.
         heartbeat: Shows that the worker lives.
-        xackdel: Whether the server has the command that acknowledges and deletes in one.
     """
 
     client: Client
@@ -114,7 +113,6 @@ class Lines:
     noting: Client
     subscriber: Subscriber
     heartbeat: Heartbeat
-    xackdel: bool
 
 
 @attrs.frozen(kw_only=True)
@@ -170,7 +168,7 @@ class Verbs:
             asking=Consuming(client, keys, consumer, lanes),
             leasing=Leasing(client, keys, consumer, lanes, minutes),
             settling=Settling(
-                client, keys, consumer, xackdel=lines.xackdel, dead_letters=plan.retention.dead_letters,
+                client, keys, consumer, dead_letters=plan.retention.dead_letters,
                 minutes=minutes,
             ),
             noting=Noting(client, keys, consumer, limits.log_lines, limits.log_bytes),

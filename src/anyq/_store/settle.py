@@ -88,7 +88,6 @@ class Settling:
         client: The connection.
         keys: The queue's keys.
         consumer: The consumer's name.
-        xackdel: Whether the server has XACKDEL and is to be trusted with it.
         dead_letters: How many dead letters are kept.
         minutes: Minutes of history that are kept.
     """
@@ -99,14 +98,12 @@ class Settling:
         keys: Keys,
         consumer: bytes,
         *,
-        xackdel: bool,
         dead_letters: int,
         minutes: int = MINUTES,
     ) -> None:
         self._client = client
         self._keys = keys
         self._consumer = consumer
-        self.xackdel = xackdel
         self._dead_letters = dead_letters
         self._tally = Tally(client, keys, minutes)
 
@@ -116,13 +113,8 @@ class Settling:
         return self._keys.shared
 
     async def ack(self, lane: bytes, entries: Sequence[bytes]) -> list[int]:
-        """Acknowledge and delete; 1 per entry that was still pending."""
-        args: tuple[Argument, ...] = (GROUP, int(self.xackdel), *entries)
-        refused, *replies = await self._counting(scripts.ACK, (lane,), args)
-        if refused:
-            # Another server answers now, after a failover: an older one. Or the user may not: COMMAND INFO names what
-            # the server has, not what one may.
-            self.xackdel = False
+        """Acknowledge and delete; 1 per entry that was still there, else -1."""
+        replies = await self._counting(scripts.ACK, (lane,), (GROUP, *entries))
         return replies or [1] * len(entries)
 
     async def complete(self, lane: bytes, done: Sequence[Kept]) -> list[int]:
