@@ -34,9 +34,9 @@ logger = logging.getLogger("anyq.reader")
 _BLOCK_MS = 1000
 
 #: Entries of one read at most: a reply of bounded size, and a bounded pause of the loop to take it in. An entry is two
-#: lists in the reply and then a job, and Python's garbage collector begins with the 700th new object (up to 3.12): a
-#: larger reply would set it off each time, with nothing to collect. That had taken a tenth of a worker's time.
-_LARGEST_READ = 230
+#: lists in the reply, and Python's garbage collector begins with the 700th new object (up to 3.12): a larger reply
+#: would set it off each time, with nothing to collect.
+_LARGEST_READ = 340
 
 #: Bytes of one read, judged by the size of what came last: large jobs are read in small numbers.
 _LARGEST_READ_BYTES = 8 * 1024 * 1024
