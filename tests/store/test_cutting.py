@@ -10,6 +10,7 @@ from tests.support.servers import Server
 
 from anyq._core.keys import GROUP
 from anyq._redis.client import Client
+from anyq._store.settle import Kept
 
 pytestmark = pytest.mark.anyio
 
@@ -115,3 +116,16 @@ async def test_what_was_deleted_by_hand_while_it_ran_hides_nothing(
     assert await client.call("XDEL", table.keys.stream, a.id) == 1
     assert await hands.settling.ack(table.keys.stream, [a.id, b.id]) == [1, 1]
     assert await left(table) == ["c", "d"]
+
+
+async def test_jobs_with_results_are_cut_off_too_and_each_ends_once(
+    table: Table, client: Client, server: Server, hands: Hands
+) -> None:
+    await table.add(*"abcd")
+    a, b, c = [Kept(entry.id, "abc"[place], b"x", 60.0) for place, entry in enumerate(await hands.take(3))]
+    await commands(client)
+    assert await hands.settling.complete(table.keys.stream, [a, b, a]) == [1, 1, -1]
+    assert ("xtrim" in await commands(client)) == tells_lag(server)
+    assert await left(table) == ["c", "d"]
+    assert await hands.settling.complete(table.keys.stream, [b, c]) == [-1, 1]
+    assert await left(table) == ["d"]

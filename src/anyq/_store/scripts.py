@@ -18,8 +18,8 @@ def _load(name: str, *prologues: str) -> Script:
 
 PUBLISH = _load("publish", "_count", "_once", "_ready")
 SCHEDULE = _load("schedule", "_count", "_clock", "_once", "_parked", "_delay", "_afresh", "_ready")
-ACK = _load("ack", "_count")
-COMPLETE = _load("complete", "_count", "_clock", "_owner", "_ending")
+ACK = _load("ack", "_count", "_finish")
+COMPLETE = _load("complete", "_count", "_clock", "_owner", "_ending", "_finish")
 PROMOTE = _load("promote", "_count", "_clock", "_parked")
 UNINDEX = _load("unindex")
 WHERE = _load("where")
