@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import subprocess
 import sys
@@ -22,6 +23,13 @@ def python_of(peer: str, folder: Path = KEPT) -> Path:
         peer: ``anyq``, ``chasquimq`` or ``streaq``.
         folder: Where the environments are kept.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{peer}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a second process waits until it is whole
+        return _python_of(peer, folder)
+
+
+def _python_of(peer: str, folder: Path) -> Path:
     home = folder / peer
     python = home / "bin" / "python"
     requirements = HERE / f"requirements-{peer}.txt"
