@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from tests.cli.programs import Program
 
 from anyq.cli.commands import anyq
 from anyq.cli.completion import SHELLS
@@ -47,3 +49,13 @@ def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
         capture_output=True, text=True, check=False, env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
     )  # fmt: skip
     assert ran.stdout.splitlines() == ["schedules", "--help", "pause"], ran.stderr
+
+
+def test_as_json_it_is_an_object_with_the_same_script() -> None:
+    with Program("completion", "fish", "--json") as program:
+        output = program.output
+        assert program.exit_code() == 0
+    assert output.isascii()
+    found = json.loads(output)
+    assert list(found) == ["shell", "script"]
+    assert (found["shell"], found["script"]) == ("fish", script("fish").removesuffix("\n"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
@@ -53,6 +54,34 @@ def test_every_job_is_accounted_for(folder: Path, backend: str) -> None:
     assert f"spam {2 * words:,}, ham {words}" in said
     for label in ("throughput", "start  p50", "in line  p50", "delayed  started p50", "retries  "):
         assert label in said
+
+
+def test_as_json_it_is_an_object_and_how_far_it_is_stands_on_stderr(folder: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "anyq", "demo", str(folder), "--json"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0
+    assert "jobs ended" in ran.stderr
+    assert ran.stdout.isascii()
+    found = json.loads(ran.stdout)
+    assert list(found) == [
+        "path", "backend", "files", "jobs", "done", "retried", "dead", "missing", "stopped_by", "files_per_second",
+        "start", "in_line", "delayed", "read", "commonest",
+    ]  # fmt: skip
+    assert (found["path"], found["backend"], found["files"]) == (str(folder), "asyncio", 42)
+    [dead] = found["dead"]
+    assert list(dead) == ["job", "file", "reason", "error", "message"]
+    assert (dead["file"], dead["error"]) == (f"{folder}/not-there.txt", "FileNotFoundError")
+    assert found["done"] == found["jobs"] - 1
+    assert (found["missing"], found["stopped_by"]) == ([], None)
+    assert found["retried"] >= 2
+    assert found["files_per_second"] > 0
+    for times in ("start", "in_line", "delayed"):
+        assert 0 < found[times]["p50"] <= found[times]["p99"]
+    words = 42 * 43 // 2
+    assert found["read"] == {"files": 42, "bytes": 14 * words, "words": 3 * words}
+    assert found["commonest"] == [{"word": "spam", "count": 2 * words}, {"word": "ham", "count": words}]
 
 
 def test_a_terminal_gets_a_bar_that_moves(folder: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from .shown import json_option, print_json
+
 SHELLS = ("bash", "zsh", "fish")
 
 #: What the shell sets when it asks, and how the program is called there.
@@ -13,8 +15,9 @@ VARIABLE, PROGRAM = "_ANYQ_COMPLETE", "anyq"
 
 @click.command(short_help="Print the completion script of bash, zsh or fish.")
 @click.argument("shell", type=click.Choice(SHELLS))
+@json_option
 @click.pass_context
-def completion(context: click.Context, shell: str) -> None:
+def completion(context: click.Context, shell: str, as_json: bool) -> None:
     """Print the script with which a shell completes anyq's commands and options.
 
     Put it where your shell looks for such:
@@ -27,4 +30,8 @@ def completion(context: click.Context, shell: str) -> None:
     """
     found = get_completion_class(shell)
     assert found is not None, "click knows all three"
-    click.echo(found(context.find_root().command, {}, PROGRAM, VARIABLE).source())
+    script = found(context.find_root().command, {}, PROGRAM, VARIABLE).source()
+    if as_json:
+        print_json({"shell": shell, "script": script})
+    else:
+        click.echo(script)

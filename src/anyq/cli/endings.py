@@ -14,10 +14,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .._core.job import Job
 from ..worker import Worker
+from .logs import tell
 
 DONE = 0
 CRASHED = 1
@@ -31,20 +32,21 @@ GRAVITY = (DONE, LEFT_SOMETHING, CRASHED, USAGE)
 GRACE = 5.0
 
 
-def report(workers: Iterable[Worker]) -> bool:
+def report(workers: Iterable[Worker], *, as_json: bool = False) -> bool:
     """Say on stderr what workers left behind; give whether that was anything."""
     left = [worker for worker in workers if not worker.left_nothing]
     if not left:
         return False
     jobs = [job for worker in left for job in worker.unfinished]
+    text = "no job is left behind, but Redis could not be told that this worker ends"
     if jobs:
-        print(f"anyq: {_count(jobs)} left behind; other workers take over what is left:", file=sys.stderr)
-        for job in jobs:
-            print(f"  {_line(job)}", file=sys.stderr)
-    else:
-        print(
-            "anyq: no job is left behind, but Redis could not be told that this worker ends", file=sys.stderr
-        )
+        text = f"{_count(jobs)} left behind; other workers take over what is left"
+    if as_json:
+        tell(text, as_json=True, left_behind=[_named(job) for job in jobs])
+        return True
+    tell(f"{text}:" if jobs else text, as_json=False)
+    for job in jobs:
+        print(f"  {_line(job)}", file=sys.stderr)
     return True
 
 
@@ -72,11 +74,13 @@ class Watchdog:
     Args:
         workers: Whose jobs are listed then.
         drain_timeout: Seconds that handlers are given after the first request to stop.
+        as_json: Whether what is said is an object a line.
     """
 
-    def __init__(self, workers: Sequence[Worker], drain_timeout: float) -> None:
+    def __init__(self, workers: Sequence[Worker], drain_timeout: float, *, as_json: bool = False) -> None:
         self._workers = workers
         self._drain_timeout = drain_timeout
+        self._as_json = as_json
         # A SimpleQueue may be put into by a signal's handler, whatever that handler has interrupted.
         self._requests: queue.SimpleQueue[tuple[float, int]] = queue.SimpleQueue()
         threading.Thread(target=self._watch, name="anyq watchdog", daemon=True).start()
@@ -93,16 +97,20 @@ class Watchdog:
             except queue.Empty:
                 break
             deadline = min(deadline, when + GRACE + (self._drain_timeout if times == 1 else 0))
-        print(
-            "anyq: the worker does not end, most likely for a handler ignores that it was cancelled; the process does",
-            file=sys.stderr,
+        tell(
+            "the worker does not end, most likely for a handler ignores that it was cancelled; the process does",
+            as_json=self._as_json,
         )
-        report(self._workers)
+        report(self._workers, as_json=self._as_json)
         end_now(LEFT_SOMETHING)
 
 
 def _count(jobs: Sequence[Job]) -> str:
     return "1 job is" if len(jobs) == 1 else f"{len(jobs)} jobs are"
+
+
+def _named(job: Job) -> dict[str, Any]:
+    return {"job": job.id, "task": job.name, "queue": job.queue, "attempt": job.attempt}
 
 
 def _line(job: Job) -> str:

@@ -37,13 +37,17 @@ class BrokenModule(click.ClickException):
         super().__init__(str(error))
         self._error = error
 
-    def show(self, file: IO[Any] | None = None) -> None:
-        """Print the traceback."""
+    @property
+    def traceback(self) -> str:
+        """What the module raised, and where, without the way to the module."""
         place = self._error.__traceback__
         while place is not None and place.tb_frame.f_code.co_filename in _OURS:
             place = place.tb_next
-        lines = traceback.format_exception(type(self._error), self._error, place)
-        click.echo("".join(lines).rstrip(), file=file, err=True)
+        return "".join(traceback.format_exception(type(self._error), self._error, place)).rstrip()
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the traceback."""
+        click.echo(self.traceback, file=file, err=True)
 
 
 def find_queue(target: str) -> Queue:

@@ -21,18 +21,17 @@ from ..queue import Queue
 from ..serve import Shift, watch
 from ..worker import Worker
 from .endings import CRASHED, DONE, GRAVITY, LEFT_SOMETHING, USAGE, Watchdog, leave, report
-from .finding import FORM, find_queue
+from .finding import FORM, BrokenModule, find_queue
 from .health import Endpoint, Place, Unavailable, place_of
 from .leash import Leash
+from .logs import LOGGER, log_to_stderr, tell
 from .loops import backend_option, run
 from .processes import supervise
 
 if TYPE_CHECKING:
     from ..metrics.prometheus import PrometheusSink
 
-logger: logging.Logger = logging.getLogger("anyq.cli")
-
-_LOG = "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
+logger: logging.Logger = logging.getLogger(LOGGER)
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -97,6 +96,7 @@ class Settings:
 @click.option("--outage-limit", type=float, metavar="SECONDS", help="Redis trouble after which to give up.")
 @click.option("--events/--no-events", default=True, help="Write the events stream.")
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", help="How much is logged, to stderr.")
+@click.option("--json", "as_json", is_flag=True, help="Log as JSON, an object a line.")
 @click.option(
     "--health", metavar="HOST:PORT", callback=place_of, help="Answer /live and /ready here, over HTTP."
 )
@@ -117,6 +117,7 @@ def worker(
     backend: str,
     url: str | None,
     log_level: str,
+    as_json: bool,
     health: Place | None,
     metrics: bool,
     leash: bool,
@@ -134,17 +135,26 @@ def worker(
     line makes no sense, and with 1 when the worker failed.
     """
     tether = Leash() if leash else None
-    logging.basicConfig(level=log_level.upper(), format=_LOG)
-    queues = _find(targets, url)
-    chosen = Settings(**settings)
-    sink = _sink(queues, health) if metrics else None
-    made = _make(queues, chosen, sink)  # also in the supervisor: a mistake is told once, and at once
-    if processes > 1:
-        _refuse_private_servers(queues, processes)
+    log_to_stderr(log_level, as_json=as_json)
+    try:
+        queues = _find(targets, url)
+        chosen = Settings(**settings)
+        sink = _sink(queues, health) if metrics else None
+        made = _make(queues, chosen, sink)  # also in the supervisor: a mistake is told once, and at once
         arguments = partial(_arguments, context)
-        arguments(processes)  # the highest port, too
+        if processes > 1:
+            _refuse_private_servers(queues, processes)
+            arguments(processes)  # the highest port, too
+    except click.ClickException as error:
+        if not as_json:
+            raise
+        traceback = error.traceback if isinstance(error, BrokenModule) else None
+        tell(error.format_message(), as_json=True, exception=traceback)
+        leave(error.exit_code)
+    if processes > 1:
         leave(run(partial(supervise, arguments, processes, chosen.drain_timeout), "asyncio"))
-    leave(_work(made, backend, tether, None if health is None else Endpoint(health, made, sink)))
+    endpoint = None if health is None else Endpoint(health, made, sink)
+    leave(_work(made, backend, tether, endpoint, as_json=as_json))
 
 
 def _find(targets: tuple[str, ...], url: str | None) -> list[Queue]:
@@ -198,12 +208,14 @@ def _refuse_private_servers(queues: list[Queue], processes: int) -> None:
             )
 
 
-def _work(worker: Worker, backend: str, leash: Leash | None, endpoint: Endpoint | None) -> int:
+def _work(
+    worker: Worker, backend: str, leash: Leash | None, endpoint: Endpoint | None, *, as_json: bool
+) -> int:
     """Run one worker to its end, and give the exit code."""
     # What was imported stays: the garbage collector, which comes every few hundred jobs, need not look at it again.
     gc.collect()
     gc.freeze()
-    watchdog = Watchdog([worker], worker.drain_timeout)
+    watchdog = Watchdog([worker], worker.drain_timeout, as_json=as_json)
     shift = Shift([worker])
 
     async def work() -> None:
@@ -216,17 +228,17 @@ def _work(worker: Worker, backend: str, leash: Leash | None, endpoint: Endpoint 
     try:
         run(work, backend)
     except Unavailable as error:
-        click.echo(f"anyq: {error}", err=True)
+        tell(str(error), as_json=as_json)
         return USAGE
     except (RedisUnavailable, ConfigurationError, ServerNotFound) as error:
-        click.echo(f"anyq: {error}", err=True)  # it says what to do; a traceback says nothing more
+        tell(str(error), as_json=as_json)  # it says what to do; a traceback says nothing more
         code = CRASHED
     except Exception:
         logger.exception("the worker failed")
         code = CRASHED
     else:
         code = DONE
-    return max(code, LEFT_SOMETHING if report([worker]) else DONE, key=GRAVITY.index)
+    return max(code, LEFT_SOMETHING if report([worker], as_json=as_json) else DONE, key=GRAVITY.index)
 
 
 def _arguments(context: click.Context, place: int) -> list[str]:

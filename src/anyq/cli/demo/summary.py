@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -19,6 +20,39 @@ def summarize(account: Account, console: Console) -> None:
         line = Text(f"{label:>13}  ", style="bold")
         line.append(text, style="not bold")
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def as_object(account: Account) -> dict[str, Any]:
+    """Give all of it, for a program: times in seconds."""
+    surveys = account.surveyed.values()
+    count, seconds = account.pace
+    return {
+        "jobs": account.jobs,
+        "done": account.settled - len(account.dead),
+        "retried": account.retried,
+        "dead": [
+            {
+                "job": job_id,
+                "file": _name(account, job_id),
+                "reason": failure.reason,
+                "error": failure.type,
+                "message": failure.message,
+            }
+            for job_id, failure in account.dead.items()
+        ],
+        "missing": [{"job": job_id, "file": _name(account, job_id)} for job_id in account.missing],
+        "stopped_by": None if account.stopped_by is None else account.stopped_by.name,
+        "files_per_second": round(count / seconds, 1) if count and seconds else None,
+        "start": _percentiles(account.alone(delayed=False)),
+        "in_line": _percentiles(account.in_line),
+        "delayed": _percentiles(account.alone(delayed=True)),
+        "read": {
+            "files": len(surveys),
+            "bytes": sum(survey["bytes"] for survey in surveys),
+            "words": sum(survey["words"] for survey in surveys),
+        },
+        "commonest": [{"word": word, "count": times} for word, times in account.words.most_common(10)],
+    }
 
 
 def counted(number: int, noun: str) -> str:
@@ -79,6 +113,13 @@ def _unaccounted(account: Account) -> str:
 
 def _spread(ordered: Sequence[float]) -> str:
     return f"p50 {_duration(percentile(ordered, 0.5))}, p99 {_duration(percentile(ordered, 0.99))}"
+
+
+def _percentiles(ordered: Sequence[float]) -> dict[str, float] | None:
+    """The same as `_spread`, in seconds; nothing of nothing."""
+    if not ordered:
+        return None
+    return {name: round(percentile(ordered, share), 6) for name, share in (("p50", 0.5), ("p99", 0.99))}
 
 
 def _duration(seconds: float) -> str:
