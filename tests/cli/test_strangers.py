@@ -71,7 +71,9 @@ OTHERS = {
 
 
 def leaves(group: click.Group, path: str = "") -> Iterator[str]:
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         whole = f"{path} {name}".strip()
         if isinstance(command, click.Group):
             yield from leaves(command, whole)

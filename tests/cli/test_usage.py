@@ -144,6 +144,19 @@ def test_importing_anyq_needs_neither_click_nor_rich() -> None:
     assert run.stdout == "[]\n"
 
 
+def test_a_look_in_a_pipe_imports_neither_what_draws_nor_what_works(redis_url: str) -> None:
+    """Starting Python is most of what `anyq status` takes, and scripts look often."""
+    program = (
+        "import atexit, sys; atexit.register(lambda: print(*sys.modules)); "
+        f"sys.argv = ['anyq', 'status', '-q', 'cli', '--json', '--url', {redis_url!r}]; "
+        "from anyq.cli import main; main()"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = run.stdout.splitlines()[-1].split()
+    assert "anyq.cli.status" in loaded
+    assert not {"rich", "h11", "anyq.cli.worker", "anyq.cli.demo", "anyq.cli.watch", "trio"} & set(loaded)
+
+
 @pytest.mark.parametrize("group", [[], ["dlq"], ["job"], ["schedules"]])
 def test_the_help_says_of_each_command_what_it_does_in_a_whole_line(group: list[str]) -> None:
     said = CliRunner().invoke(anyq, [*group, "--help"], terminal_width=80).output

@@ -14,6 +14,8 @@ def main() -> None:
     """Run the command line; the entry point of the program ``anyq``, and of ``python -m anyq``."""
     try:
         from .commands import anyq
+
+        anyq(prog_name="anyq")  # also as `python -m anyq`: what completes it goes by that name
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in NEEDED:
@@ -23,4 +25,3 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    anyq(prog_name="anyq")  # also as `python -m anyq`: what completes it goes by that name

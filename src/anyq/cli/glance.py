@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import attrs
-from rich.table import Table
-from rich.text import Text
 
 from ..vitals import QueueStats, Rates
 from .shown import clean, lasting, moment
 from .tables import Cell, Column, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _NAME = 80
 
@@ -60,6 +62,8 @@ def overview(glances: Sequence[Glance], width: int) -> Table:
 
 
 def _cells(one: Glance, counts: Sequence[str]) -> list[Cell]:
+    from rich.text import Text  # on a terminal only, as in `tables.py`
+
     stats, rates = one.stats, one.rates
     numbers = [
         Text(f"{number:,}", style=_STYLES.get(name, "") if number else "dim")

@@ -1,20 +1,22 @@
 """Tables for people: as wide as the terminal and never wider, and what identifies a row is never cut.
 
 Rule: a cell is clean text, or made of such; rich decides nothing about widths. Left to it, one long error text would
-squeeze the ids beside it to nothing.
+squeeze the ids beside it to nothing. And it is imported by the functions that draw: in a pipe, where nobody draws, its
+import would take longer than the look at the queue.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
-from rich import box
-from rich.console import Console, RenderableType
-from rich.table import Table
-from rich.text import Text
 
-Cell = str | RenderableType
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+Cell: TypeAlias = "str | RenderableType"
 
 
 @attrs.frozen
@@ -40,6 +42,8 @@ class Column:
 
 def console() -> Console:
     """The terminal: what is printed there is text, and no markup."""
+    from rich.console import Console
+
     return Console(highlight=False, markup=False, emoji=False)
 
 
@@ -52,9 +56,16 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], width: int,
         width: How wide the terminal is.
         title: What stands above it.
     """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    def wide_is(cell: RenderableType) -> int:
+        return cell.cell_len if isinstance(cell, Text) else 0
+
     laid = [[Text(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
     natural = [
-        column.width or max([len(column.name), *(_width(row[place]) for row in laid)])
+        column.width or max([len(column.name), *(wide_is(row[place]) for row in laid)])
         for place, column in enumerate(columns)
     ]
     shown = _shown(columns, natural, width)
@@ -77,10 +88,6 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], width: int,
     for row in laid:
         made.add_row(*(row[place] for place in shown))
     return made
-
-
-def _width(cell: Cell) -> int:
-    return cell.cell_len if isinstance(cell, Text) else 0
 
 
 def _room(count: int, width: int) -> int:
