@@ -364,6 +364,7 @@ async def test_what_the_engine_does_is_recorded(
     assert points(data, "anyq.taken_over_jobs")[frozenset()].value == 3
     assert points(data, "anyq.promoted_jobs")[frozenset()].value == 1
     assert points(data, "anyq.promoter.leads")[frozenset()].value == 1
+    assert points(data, "anyq.promoter.lock_changes")[frozenset({("anyq.change", "acquired")})].value == 1
 
 
 async def test_what_the_queues_hold_is_measured_while_somebody_looks(queue: Queue) -> None:
@@ -397,6 +398,7 @@ async def test_what_the_queues_hold_is_measured_while_somebody_looks(queue: Queu
         assert found["anyq.queue.added_jobs"] == {"": 2}
         assert found["anyq.queue.done_jobs"] == {"": 0}
         assert found["anyq.queue.parked_jobs"] == {"": 0}
+        assert found["anyq.queue.paused"] == {"": 0}
         assert found["anyq.queue.oldest_job.age"][""] > 0
         assert "anyq.queue.jobs" not in measured(), "no number is better than an old one"
         with pytest.raises(ValueError, match="every"):

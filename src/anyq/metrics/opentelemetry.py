@@ -74,6 +74,7 @@ class OpenTelemetrySink:
         self._promoted = counter("anyq.promoted_jobs", "{job}", "Delayed jobs moved to the ready ones.")
         self._late = gauge("anyq.promoter.lag", "s", "By how much the last delayed job was late.")
         self._leads = gauge("anyq.promoter.leads", "1", "Whether this worker promotes on time.")
+        self._changes = counter("anyq.promoter.lock_changes", "{change}", "How often it began and ceased to.")
         self._taken_over = counter(
             "anyq.taken_over_jobs", "{job}", "Jobs that a worker that is gone had left."
         )
@@ -88,6 +89,9 @@ class OpenTelemetrySink:
         )
         meter.create_observable_gauge(
             "anyq.queue.parked_jobs", [self._parked], "{job}", "Delayed jobs whose task no worker knew."
+        )
+        meter.create_observable_gauge(
+            "anyq.queue.paused", [self._paused], "1", "Whether the whole queue is paused."
         )
         meter.create_observable_gauge(
             "anyq.queue.oldest_job.age", [self._oldest], "s", "For how long the oldest ready job has waited."
@@ -124,6 +128,7 @@ class OpenTelemetrySink:
                     self._late.set(seen.late if seen.promoted else 0.0, queue)
                 case LockOutcome():
                     self._leads.set(int(seen.held), queue)
+                    self._changes.add(1, {**queue, "anyq.change": "acquired" if seen.held else "lost"})
                 case TakenOver():
                     self._taken_over.add(seen.jobs, queue)
                 case ScheduleFired():
@@ -163,6 +168,10 @@ class OpenTelemetrySink:
     def _parked(self, _: CallbackOptions) -> Iterable[OtelObservation]:
         for name, stats in self._stats.items():
             yield OtelObservation(stats.parked, _queue(name))
+
+    def _paused(self, _: CallbackOptions) -> Iterable[OtelObservation]:
+        for name, stats in self._stats.items():
+            yield OtelObservation(int(stats.paused), _queue(name))
 
     def _oldest(self, _: CallbackOptions) -> Iterable[OtelObservation]:
         for name, stats in self._stats.items():
