@@ -229,10 +229,6 @@ MUTATIONS = {
 }
 
 
-#: Where to begin with what few walks meet; what follows from the clock as well meets each of them by chance.
-MET_BY = {"a request is inherited": 18, "a group is there as it was, too": 7}
-
-
 @pytest.mark.parametrize("anyio_backend", [pytest.param("asyncio")])
 @pytest.mark.parametrize("mutation", MUTATIONS)
 async def test_a_walk_notices(client: Client, monkeypatch: pytest.MonkeyPatch, mutation: str) -> None:
@@ -249,6 +245,6 @@ async def test_a_walk_notices(client: Client, monkeypatch: pytest.MonkeyPatch, m
             changed += 1
     assert changed, f"{name}.lua has no {old!r} any more"
     with pytest.raises((AssertionError, ResponseError)):
-        # The first, nearly always; a third of them never meet what the rarest mutation breaks.
-        for seed in (MET_BY.get(mutation, 0), *range(40)):
+        # The first, nearly always: what few walks would meet by chance is a move of its own, which each of them makes.
+        for seed in range(40):
             await walk(client, seed, 600)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tests.support.hands import claiming
+
 from anyq._core.job import Job
 from anyq._store import cancels
 from anyq._store.control import Batch, Controlling, Delayed, Ended, Lying, Reached
@@ -51,21 +53,26 @@ class Cancelling:
         )
         if not walk.added:
             return "", None
+        return job_id, await self._place(job_id)
+
+    async def _place(self, job_id: str) -> Delayed | Lying | None:
+        """Where a job is."""
+        walk = self.walk
         found, asked = await self.control.look(job_id)
         assert asked == (job_id in self.asked)
         if isinstance(found, Ended):
             assert walk.ended[job_id], f"{job_id} lives, and is told to be {found}"
-            return job_id, None
+            return None
         if found is not None:
-            return job_id, found
+            return found
         for lane in (*walk.lanes, *await self.control.asides()):
             place: Lying | Reached = Reached(b"-", end=False)
             while isinstance(place, Reached) and not place.end:
                 place = await self.control.seek(job_id, lane, place.place, b"+")
             if isinstance(place, Lying):
-                return job_id, place
+                return place
         assert walk.ended[job_id] or job_id in walk.waits, f"{job_id} lives, and is not found"
-        return job_id, None
+        return None
 
     async def cancel(self) -> None:
         """Somebody cancels a job; perhaps twice, since the reply was lost."""
@@ -138,6 +145,47 @@ class Cancelling:
             moves = [(job.entry, 0, self.walk.member(job)) for job in asked]
             assert await consumer.hands.settling.retry(lane, moves) == [CANCELLED] * len(asked)
         return [job for job in jobs if job not in asked]
+
+    async def outlive(self) -> None:
+        """Somebody cancels a job that ends by itself, and another takes its id: of that one nobody asked anything."""
+        walk = self.walk
+        consumer, job = await self._in_hand()
+        found = await self._place(job.id)
+        assert isinstance(found, Lying)
+        assert (found.lane, found.entry, found.owner) == (job.lane, job.entry, consumer.hands.name)
+        assert await self.control.cancel(self._next(), job.id, found) == 2
+        self.asked.add(job.id)
+        await walk.acknowledge(consumer, job.lane, [job])
+        await self.look()
+        assert await walk.begin([(job.id, claiming(job.id, chosen=True))], plain=False, limit=0) == [True]
+        await self.look()
+
+    async def _in_hand(self) -> tuple[Consumer, Job]:
+        """Some job of a chosen id, in its owner's hands; if there is none, one that is added and read for it."""
+        walk = self.walk
+        added = ""
+        while not (found := await self._owned_with_chosen_ids()):
+            if not added:
+                added = f"chosen-outlived-{self._batch}"
+                fresh = claiming(added, chosen=True)
+                assert await walk.begin([(added, fresh)], plain=False, limit=0) == [True]
+            await walk.read()
+        return walk.random.choice(found)
+
+    async def _owned_with_chosen_ids(self) -> list[tuple[Consumer, Job]]:
+        owners = {
+            (lane, entry): owner
+            for lane in self.walk.lanes
+            for entry, owner in (await self.walk.owners(lane)).items()
+        }
+        return [
+            (consumer, job)
+            for consumer in self.walk.consumers
+            for place, job in consumer.held.items()
+            if owners.get(place) == consumer.hands.name
+            and job.id.startswith("chosen-")
+            and job.id not in self.asked
+        ]
 
     async def read_requests(self) -> None:
         """Some worker reads the requests, and forgets those whose jobs ended by themselves."""

@@ -172,6 +172,7 @@ class Walk:
             (5, self.cancelling.cancel),
             (3, self.cancelling.reschedule),
             (4, self.cancelling.end_cancelled),
+            (2, self.cancelling.outlive),
             (2, self.cancelling.read_requests),
         ]
         names = [move for _, move in moves]
@@ -288,7 +289,7 @@ class Walk:
             if not last.held:
                 break
             for lane in self.lanes:
-                await self._acknowledge(
+                await self.acknowledge(
                     last, lane, [job for place, job in last.held.items() if place[0] == lane]
                 )
         await self.look()
@@ -305,14 +306,14 @@ class Walk:
 
     async def add(self) -> None:
         """Ready jobs."""
-        await self._begin([(job_id, addition(job_id)) for job_id in self._new_ids()], plain=True)
+        await self.begin([(job_id, addition(job_id)) for job_id in self._new_ids()], plain=True)
 
     async def add_chosen(self) -> None:
         """Jobs with chosen ids, of which some were used before, or twice."""
         ids = [f"chosen-{self._ids + self.random.randint(-12, 2)}" for _ in range(self.random.randint(1, 4))]
         priority = self._some_priority()
         jobs = [(id, claiming(id, chosen=True, delay_ms=self._some_delay(), priority=priority)) for id in ids]
-        await self._begin(jobs, plain=False)
+        await self.begin(jobs, plain=False)
 
     async def add_unique(self) -> None:
         """Jobs of which there is one at a time for each key; some have a chosen id too."""
@@ -330,12 +331,12 @@ class Walk:
             )
             for id in self._new_ids()
         ]
-        await self._begin(jobs, plain=False)
+        await self.begin(jobs, plain=False)
 
     async def add_tracked(self) -> None:
         """Jobs for which others may wait."""
         jobs = [(id, claiming(id, tracked=True, delay_ms=self._some_delay())) for id in self._new_ids()]
-        await self._begin(jobs, plain=False)
+        await self.begin(jobs, plain=False)
 
     async def add_waiting(self) -> None:
         """Jobs that wait for others, of which some have ended, and some never were."""
@@ -355,7 +356,7 @@ class Walk:
                 priority=self._some_priority(),
             )
             jobs.append((job_id, job))
-        await self._begin(jobs, plain=False)
+        await self.begin(jobs, plain=False)
 
     async def debounce(self) -> None:
         """The last one wins: in place of the one that waits, or beside the one that runs."""
@@ -370,7 +371,7 @@ class Walk:
                 replaces=replaces,
                 priority=self._some_priority(),
             )
-            [answer] = await self._begin([(job_id, job)], plain=False) or [True]
+            [answer] = await self.begin([(job_id, job)], plain=False) or [True]
             if not isinstance(answer, Holder) or answer.done:
                 return
             job_id = fresh if answer.job_id == replaces == job_id else answer.job_id or fresh
@@ -383,12 +384,12 @@ class Walk:
             (id, addition(id, delay_ms=self.random.randrange(30), priority=priority))
             for id in self._new_ids()
         ]
-        await self._begin(jobs, plain=False)
+        await self.begin(jobs, plain=False)
 
     async def add_to_a_lane(self) -> None:
         """Ready jobs with a priority."""
         priority = self._some_priority()
-        await self._begin([(id, addition(id, priority=priority)) for id in self._new_ids()], plain=False)
+        await self.begin([(id, addition(id, priority=priority)) for id in self._new_ids()], plain=False)
 
     async def send_again(self) -> None:
         """A batch whose reply was lost."""
@@ -399,10 +400,15 @@ class Walk:
             if self.random.random() < 0.7:
                 del producer.open[batch.number]
 
-    async def _begin(self, jobs: list[tuple[str, Addition]], *, plain: bool) -> list[Answer] | None:
+    async def begin(
+        self, jobs: list[tuple[str, Addition]], *, plain: bool, limit: int | None = None
+    ) -> list[Answer] | None:
+        """Some producer sends a new batch; with a limit of its own, or with whatever limit."""
         producer = self.random.choice(self.producers)
         producer.last += 1
-        batch = Batch(producer.last, jobs, plain, self.random.choice([0, 0, LIMIT]))
+        if limit is None:
+            limit = self.random.choice([0, 0, LIMIT])
+        batch = Batch(producer.last, jobs, plain, limit)
         producer.open[batch.number] = batch
         await self._send(producer, batch)
         if self.random.random() < 0.7:  # the reply arrived
@@ -556,7 +562,7 @@ class Walk:
     async def ack(self) -> None:
         """Plain successes, batched; now and then sent twice."""
         consumer, lane, jobs = self._some_held()
-        await self._acknowledge(consumer, lane, jobs)
+        await self.acknowledge(consumer, lane, jobs)
 
     async def complete(self) -> None:
         """Successes with a result."""
@@ -695,7 +701,7 @@ class Walk:
             consumer.past.append(job)
         return [job for job, owned in zip(jobs, expected, strict=True) if owned]
 
-    async def _acknowledge(self, consumer: Consumer, lane: bytes, jobs: Sequence[Job]) -> None:
+    async def acknowledge(self, consumer: Consumer, lane: bytes, jobs: Sequence[Job]) -> None:
         """As the ack flusher does: those that own something are ended by a script."""
         owning = [job for job in jobs if job.extras.owns or job.id in self.told]
         if plain := [job.entry for job in jobs if job not in owning]:
@@ -782,7 +788,7 @@ class Walk:
         verbs = ["ack", "retry", "bury", "hand back", "set aside", "renew", "tell", "end cancelled"]
         verb = self.random.choice(verbs)
         if verb == "ack":
-            await self._acknowledge(zombie, lane, jobs)
+            await self.acknowledge(zombie, lane, jobs)
         elif verb == "retry":
             await self._retry(zombie, lane, jobs)
         elif verb == "bury":
