@@ -84,7 +84,8 @@ class Worker:
         processes: How many functions with ``executor="process"`` run at the same time, each in a process; one a core,
             and at most ``concurrency``, if left out. Processes are started when they are needed.
         lease: Seconds after which other workers take over what this one holds when it no longer shows that it lives.
-            It says so four times within; a job may run for as long as it takes.
+            It says so four times within; a job may run for as long as it takes. More than four round trips to the
+            server, or the worker takes no jobs, and logs it.
         drain_timeout: Seconds that running handlers are given when the worker stops; then they are cancelled and their
             jobs handed back. The whole exit takes at most this and 4 seconds more.
         attempts: Runs in total of a job whose task and queue say nothing.
@@ -577,4 +578,4 @@ async def _first_beat(heartbeat: Heartbeat) -> None:
             error, OSError | RedisConnectionError | RedisTimeoutError
         ):
             raise
-        raise RedisUnavailable(f"the first heartbeat failed: {error}") from error
+        raise RedisUnavailable(f"the first heartbeat failed: {heartbeat.explain(error)}") from error

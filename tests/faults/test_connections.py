@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
@@ -9,8 +10,11 @@ import anyio
 import pytest
 from tests.faults.conftest import AT_ONCE, Transitions, View, until, working
 from tests.support.proxy import FaultProxy, flip_bits
+from tests.support.servers import SECONDS
 
+import anyq.worker as worker_module
 from anyq import Queue
+from anyq.errors import RedisUnavailable
 
 pytestmark = pytest.mark.anyio
 
@@ -144,3 +148,69 @@ async def test_giving_up_during_an_outage_does_not_make_it_last_for_ever(
             proxy.heal()
             await until(lambda: worker.health().ok)
             assert transitions.back == outage
+
+
+async def test_a_way_to_redis_that_is_too_slow_for_the_lease_is_logged_once(
+    proxy: FaultProxy, queue: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All but the heartbeat goes on, slowly: nobody else would say why no jobs are taken."""
+    caplog.set_level(logging.INFO, logger="anyq")
+    behind = Queue("work", proxy.url)
+    ran = anyio.Event()
+
+    @behind.task
+    async def job() -> None:
+        ran.set()
+
+    def said() -> list[tuple[int, str]]:
+        return [
+            (record.levelno, record.getMessage())
+            for record in caplog.records
+            if record.name == "anyq.heartbeat"
+        ]
+
+    async with queue, working(behind, lease=1, events=False) as worker:
+        proxy.slow(0.6)
+        await until(said)
+        await queue.enqueue("job")
+        links = proxy.accepted
+        await until(lambda: proxy.accepted >= links + 2)  # it tries again, and says nothing
+        assert not worker.health().ok
+        assert not ran.is_set()
+        [(level, words)] = said()
+        assert level == logging.WARNING
+        assert words == (
+            "Redis did not answer a heartbeat within 0.5 s: with a lease of 1 s this worker takes no jobs then, and "
+            "others may take it for dead; if the way to Redis is as slow as that, a longer lease= is right, more than "
+            "four round trips"
+        )
+        proxy.heal()
+        await until(lambda: len(said()) == 2)
+        with anyio.fail_after(SECONDS):
+            await ran.wait()
+        await until(lambda: worker.health().ok)
+    assert said()[1:] == [(logging.INFO, "Redis answers heartbeats in time again: this worker takes jobs")]
+
+
+async def test_beats_that_are_answered_too_late_for_the_lease_are_logged_too(
+    proxy: FaultProxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are not late enough to be given up: a short lease has fewer than four of them."""
+    async with working(Queue("work", proxy.url), lease=1, events=False):
+        proxy.slow(0.4)
+        await until(
+            lambda: "to answer a heartbeat: with a lease of 1 s this worker takes no jobs" in caplog.text
+        )
+    assert caplog.text.count("a longer lease= is right") == 1
+
+
+async def test_a_worker_that_cannot_begin_on_a_slow_way_says_what_would_be_right(
+    proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "_START_PATIENCE", 3.0)
+    proxy.slow(0.6)
+    with pytest.raises(
+        RedisUnavailable, match=r"first heartbeat failed: no answer within 0\.5 s .*a longer lease= is right"
+    ):
+        async with working(Queue("work", proxy.url), lease=1):
+            raise AssertionError("it began")

@@ -4,6 +4,8 @@ A handler that blocks the event loop does not make the worker look dead, since t
 only while the loop has turned within ``max_block`` seconds, so a deadlocked loop does not look alive for ever. (A C
 extension that holds the interpreter's lock stops even the thread.)
 
+Beats that take a quarter of the lease or more do not keep the worker safe: it takes no jobs then, and the log says so.
+
 With each beat goes what the worker last told about itself. That is for those who look; nobody who decides reads it.
 """
 
@@ -61,7 +63,10 @@ class Heartbeat:
         self._last = 0.0
         self._steady_since = 0.0
         self._loop_stuck = False
+        self._slow = False
         self._beating = False
+        # A frozen connection must be noticed, and made again, within one lease; the thread does its own retrying.
+        self._patience = max(0.5, lease / _BEATS)
         self.record: bytes = b"1"
         """What the worker tells about itself; the loop sets it, the thread writes it."""
         self.lapses = 0
@@ -130,12 +135,13 @@ class Heartbeat:
                 self._drop()
 
     def _beat(self) -> None:
+        connects = self._client is None
         if self._client is None:
             options = self._locate().sync_client_options()
-            # A frozen connection must be noticed, and made again, within one lease; the thread does its own retrying.
-            patience = max(0.5, self._lease / 4)
             options.update(
-                socket_timeout=patience, socket_connect_timeout=patience, retry=Retry(NoBackoff(), 0)
+                socket_timeout=self._patience,
+                socket_connect_timeout=self._patience,
+                retry=Retry(NoBackoff(), 0),
             )
             self._client = redis.Redis(**options)
         # A key lives from when the server took the beat, which may be long before it says so.
@@ -150,11 +156,36 @@ class Heartbeat:
             if isinstance(found, Exception):
                 raise found
             missing = missing or not found
+        took, fresh = time.monotonic() - began, self.fresh
         if missing or began - self._last > 0.8 * self._lease:
             self._steady_since = time.monotonic()
             self.lapses += 1
         self._last = began
         self.error = None
+        if not connects and took >= self._lease / _BEATS and not fresh:
+            self._say_slow(f"took {took:.2g} s to answer a heartbeat")
+        elif took < self._lease / _BEATS and self._slow and self.steady:
+            self._slow = False
+            logger.info("Redis answers heartbeats in time again: this worker takes jobs")
+
+    def _say_slow(self, what: str) -> None:
+        """Say once that the beats take too long for the lease."""
+        if not self._slow:
+            self._slow = True
+            logger.warning("Redis %s: %s", what, self._advice)
+
+    @property
+    def _advice(self) -> str:
+        return (
+            f"with a lease of {self._lease:g} s this worker takes no jobs then, and others may take it for dead; if "
+            "the way to Redis is as slow as that, a longer lease= is right, more than four round trips"
+        )
+
+    def explain(self, error: Exception) -> str:
+        """Say why a beat failed, and what to do when the reason may be the lease."""
+        if isinstance(error, redis.TimeoutError):
+            return f"no answer within {self._patience:g} s ({error}): {self._advice}"
+        return str(error)
 
     def _run(self) -> None:
         pause = self._lease / _BEATS
@@ -173,6 +204,8 @@ class Heartbeat:
                     # Redis's trouble is told by all who meet it.
                     if not isinstance(error, redis.RedisError | OSError):
                         logger.warning("a heartbeat failed: %s: %s", type(error).__name__, error)
+                    elif isinstance(error, redis.TimeoutError) and not self.fresh:
+                        self._say_slow(f"did not answer a heartbeat within {self._patience:g} s")
                     self.error = error
                     self._drop()
                     pause = min(_RETRY, pause)
