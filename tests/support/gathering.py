@@ -94,6 +94,19 @@ class Gatherings:
                 return
         raise AssertionError(f"nobody took {left}")
 
+    async def overfill(self) -> None:
+        """A group has no room for the next item: it is let go, and that item begins another."""
+        key, priority, expected = f"full-{self._batch}", self.walk.random.choice(self.walk.priorities), ""
+        for limit in (100_000, 1):
+            item = self._some_items()[0]
+            rules = {"priority": priority, "delay_ms": 1000, "limit": limit}
+            group = self._group(key, [item], expected=expected, **rules)
+            [answer] = await self._send([group], 0)
+            assert (answer.job_id, answer.new, answer.taken) == (group.job_id, True, 1)
+            self._account(group, [item], answer)
+            expected = answer.job_id
+        await self.walk.look()
+
     async def send_again(self) -> None:
         """A batch whose reply was lost: it has the same answer."""
         if self._unanswered:
@@ -129,18 +142,24 @@ class Gatherings:
         first, self._item = self._item, self._item + self.walk.random.randint(1, 6)
         return [*range(first, self._item)]
 
-    def _group(self, key: str, items: list[int], *, guess: bool = True) -> Group:
+    def _group(
+        self, key: str, items: list[int], *, guess: bool = True, expected: str | None = None, **changed: Any
+    ) -> Group:
         walk = self.walk
         self._batch += 1
         gathering = rule(
-            size=walk.random.choice([3, 4]),
-            delay_ms=walk.random.choice([5, 500]),
-            maximum_ms=1000,
-            priority=walk.random.choice(walk.priorities),
-            limit=walk.random.choice([80, 100_000]),
+            **{
+                "size": walk.random.choice([3, 4]),
+                "delay_ms": walk.random.choice([5, 500]),
+                "maximum_ms": 1000,
+                "priority": walk.random.choice(walk.priorities),
+                "limit": walk.random.choice([80, 100_000]),
+                **changed,
+            }
         )
-        known = self._hints.get(key, "")
-        expected = walk.random.choice([known, *self._hints.values(), ""]) if guess else known
+        if expected is None:
+            known = self._hints.get(key, "")
+            expected = walk.random.choice([known, *self._hints.values(), ""]) if guess else known
         return group(f"group-{self._batch}", *items, key=key, expected=expected, gathering=gathering)
 
     async def _send(self, groups: list[Group], limit: int) -> list[Gathered]:

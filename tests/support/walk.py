@@ -133,6 +133,7 @@ class Walk:
             (4, self.send_again),
             (6, self.gathering.add),
             (2, self.gathering.send_again),
+            (1, self.gathering.overfill),
             (16, self.read),
             (2, self.lose_a_read),
             (8, self.ack),
