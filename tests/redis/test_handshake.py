@@ -6,16 +6,17 @@ import logging
 import socket
 import ssl
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
 import pytest
 import redis
+from anyio.abc import SocketAttribute, SocketStream
 from redis.credentials import CredentialProvider
 from tests.redis.conftest import IMPATIENT
-from tests.support.proxy import GONE
+from tests.support.proxy import GONE, fault_proxy
 from tests.support.servers import SECONDS, Sentinel, Server, free_port
 from tests.support.tls import certificates, terminator
 
@@ -81,6 +82,78 @@ async def test_a_certificate_that_is_not_trusted_is_refused(start_server: StartS
                 await client.call("PING", timeout=1)
     async with Client(f"{untrusting}?ssl_cert_reqs=none") as client:
         assert await client.call("PING") == b"PONG"
+
+
+NO_TLS = "it does not speak TLS on this port: use redis://, or the server's TLS port"
+TLS = "it speaks TLS on this port: use rediss://, or the server's port without TLS"
+
+
+async def reason(url: str) -> str:
+    """Why there is no connection, once one was tried."""
+    async with Client(url, settings=IMPATIENT) as client:
+        with anyio.fail_after(SECONDS):
+            while True:
+                with pytest.raises(ConnectionLost) as caught:
+                    await client.call("PING", timeout=1)
+                if caught.value.__cause__ is not None:
+                    return str(caught.value)
+
+
+async def test_a_server_without_tls_is_silent_and_we_say_what_may_be_wrong(start_server: StartServer) -> None:
+    """It waits for the end of what it takes for a command, and now and then finds one: then it answers."""
+    server = start_server(tcp=True)
+    said = await reason(f"rediss://localhost:{server.port}")
+    assert said.endswith((f"within 1 s (if {NO_TLS})", f"; {NO_TLS}"))
+
+
+async def test_an_answer_that_is_no_tls_is_known_as_such() -> None:
+    async with answering(b"-ERR unknown command\r\n") as port:
+        assert (await reason(f"rediss://localhost:{port}")).endswith(f"; {NO_TLS}")
+
+
+async def test_a_server_with_tls_hangs_up_and_we_say_what_may_be_wrong(start_server: StartServer) -> None:
+    port = start_server(tls=True).tls_url.partition("localhost:")[2].partition("/")[0]
+    assert (await reason(f"redis://localhost:{port}")).endswith(f" (if {TLS})")
+
+
+async def test_a_tls_alert_is_known_as_such() -> None:
+    async with answering(b"\x15\x03\x01\x00\x02\x02\x46") as port:
+        assert (await reason(f"redis://localhost:{port}")).endswith(f"; {TLS}")
+
+
+async def test_of_a_server_that_has_answered_before_nobody_guesses(start_server: StartServer) -> None:
+    server = start_server(tcp=True)
+    async with fault_proxy(server.port) as proxy, Client(proxy.url, settings=IMPATIENT) as client:
+        assert await client.call("PING") == b"PONG"
+        proxy.refuse()
+        proxy.close()
+        said = ""
+        with anyio.fail_after(SECONDS):
+            while "no connection to" not in said:  # before that, it learns that the old one broke
+                with pytest.raises(ConnectionLost) as caught:
+                    await client.call("PING", timeout=0.3)
+                said = str(caught.value)
+        assert proxy.refused
+        assert said.endswith("cannot be reached: the server closed it")
+
+
+@asynccontextmanager
+async def answering(words: bytes) -> AsyncGenerator[int]:
+    """Whoever says something on this port is told this, and no more."""
+
+    async def answer(stream: SocketStream) -> None:
+        async with stream:
+            with suppress(*GONE):
+                await stream.receive()
+                await stream.send(words)
+                while True:
+                    await stream.receive()
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, answer)
+        yield listener.extra(SocketAttribute.local_port)
+        tasks.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("protocol", ["", "?protocol=2"])

@@ -352,7 +352,11 @@ class Client(AsyncCoreCommands):
                     if self._locate is not None:
                         self.address = await locating.ask(self._locate)
                     connection = await Connection.open(
-                        self.address, self.settings, name=self._name, on_push=self._on_push
+                        self.address,
+                        self.settings,
+                        name=self._name,
+                        on_push=self._on_push,
+                        known=self.generation > 0,
                     )
                 except ConfigurationError as refused:
                     error = refused

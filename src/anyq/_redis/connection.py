@@ -23,10 +23,11 @@ from anyio.abc import ByteStream
 from ..errors import ConfigurationError, ConnectionLost, RedisUnavailable, ReplyTimeout
 from .address import Address
 from .handshake import Command, Greeting, shake_hands
+from .mismatch import hint
 from .packing import pack
 from .replies import error_code, reply_error
 from .settings import TransportSettings
-from .stream import SocketStream, dial
+from .stream import SocketStream, dial, secure
 
 OnPush = Callable[[Any], None]
 
@@ -116,8 +117,11 @@ class Connection:
         name: str | None = None,
         on_push: OnPush | None = None,
         listening: bool = False,
+        known: bool = True,
     ) -> Connection:
         """Connect and shake hands, within the connect timeout. Safe to cancel: nothing stays open.
+
+        Of a server that is not ``known``, since it has never answered, it is guessed whether it speaks TLS.
 
         Raises:
             ConfigurationError: The server refuses us, and would again.
@@ -125,20 +129,25 @@ class Connection:
         """
         patience = address.connect_timeout or settings.connect_timeout
         plain: SocketStream | None = None
+        stream: ByteStream | None = None
         try:
             with anyio.fail_after(patience):
-                plain, stream = await dial(address)
+                plain = await dial(address)
+                stream = await secure(plain, address)
                 connection = cls(plain, stream, address=address, on_push=on_push, listening=listening)
                 connection.greeting = await shake_hands(
                     connection._exchange, address, name=name or address.client_name
                 )
                 return connection
         except BaseException as error:
+            tls, more = address.tls is not None, ""
             if plain is not None:
                 plain.close()
+                if address.path is None:
+                    more = hint(error, tls=tls, secured=tls and stream is not None, known=known)
             if isinstance(error, TimeoutError):
                 raise ConnectionLost(
-                    f"{address.where} did not answer within {patience:g} s", sent=False
+                    f"{address.where} did not answer within {patience:g} s{more}", sent=False
                 ) from error
             if isinstance(error, ConfigurationError | RedisUnavailable):
                 raise
@@ -149,7 +158,7 @@ class Connection:
                 ) from error
             if isinstance(error, _NO_CONNECTION):
                 raise ConnectionLost(
-                    f"{address.where} cannot be reached: {_say(error)}", sent=False
+                    f"{address.where} cannot be reached: {_say(error)}{more}", sent=False
                 ) from error
             raise
 

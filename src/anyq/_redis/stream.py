@@ -85,27 +85,21 @@ class SocketStream(ByteStream):
         return {SocketAttribute.raw_socket: lambda: self._socket}
 
 
-async def dial(address: Address) -> tuple[SocketStream, ByteStream]:
+async def dial(address: Address) -> SocketStream:
     """Connect to an address.
 
-    Returns:
-        The socket, and what to talk through: the same, or TLS around it.
-
     Raises:
-        OSError: It cannot be reached, or its certificate is not trusted.
+        OSError: It cannot be reached.
     """
-    plain = await _connect(address)
+    if address.path is not None:
+        return await connect_unix(address.path)
+    plain = await _connect_tcp(address)
     try:
-        if address.path is None:
-            _tune(plain)
-        return plain, plain if address.tls is None else await _secure(plain, address)
+        _tune(plain)
     except BaseException:
         plain.close()
         raise
-
-
-async def _connect(address: Address) -> SocketStream:
-    return await connect_unix(address.path) if address.path is not None else await _connect_tcp(address)
+    return plain
 
 
 async def connect_unix(path: str) -> SocketStream:
@@ -147,7 +141,15 @@ async def _connect_tcp(address: Address) -> SocketStream:
     return SocketStream(ours)
 
 
-async def _secure(plain: SocketStream, address: Address) -> TLSStream:
+async def secure(plain: SocketStream, address: Address) -> ByteStream:
+    """Give what to talk through: the socket itself, or TLS around it. It is not closed when that fails.
+
+    Raises:
+        ConfigurationError: The TLS settings cannot be used, or the server's certificate is not trusted.
+        OSError, anyio.BrokenResourceError, anyio.EndOfStream: The other side broke it off.
+    """
+    if address.tls is None:
+        return plain
     try:
         context = await anyio.to_thread.run_sync(address.tls_context, abandon_on_cancel=True)
     except (OSError, ValueError) as error:
