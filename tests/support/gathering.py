@@ -99,7 +99,7 @@ class Gatherings:
         key, priority, expected = f"full-{self._batch}", self.walk.random.choice(self.walk.priorities), ""
         for limit in (100_000, 1):
             item = self._some_items()[0]
-            rules = {"priority": priority, "delay_ms": 1000, "limit": limit}
+            rules: dict[str, Any] = {"priority": priority, "delay_ms": 1000, "limit": limit}
             group = self._group(key, [item], expected=expected, **rules)
             [answer] = await self._send([group], 0)
             assert (answer.job_id, answer.new, answer.taken) == (group.job_id, True, 1)

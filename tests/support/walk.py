@@ -720,6 +720,8 @@ class Walk:
         """A job has ended, and with it the waiting of others."""
         self.ended[job_id] += 1
         self.happened[how] += 1
+        # Nor has it a key any more: the next job of its id may have none.
+        self.holders = {key: holder for key, holder in self.holders.items() if holder != job_id}
         if job_id not in self.tracked:
             return
         self.tracked[job_id] = how
