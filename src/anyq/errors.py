@@ -7,6 +7,9 @@ the job's (a failure that came back), or Redis's (an outage that outlived the pa
 from __future__ import annotations
 
 import signal
+from typing import TypeVar
+
+E = TypeVar("E", bound=Exception)
 
 
 class AnyQError(Exception):
@@ -17,11 +20,29 @@ class AnyQError(Exception):
         return _again, (type(self), self.args, self.__dict__)
 
 
-def _again(kind: type[AnyQError], args: tuple[object, ...], state: dict[str, object]) -> AnyQError:
+def _again(kind: type[E], args: tuple[object, ...], state: dict[str, object]) -> E:
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(state)
     return error
+
+
+def another(error: E) -> E:
+    """Make the same error for one more caller, for where several are told of one.
+
+    An exception is raised once, or its traceback grows with each caller, and a note of one of them is everybody's. The
+    copy has the kind, the text, the attributes and the cause, and begins with the traceback that there was. What would
+    not say the same without its constructor is given as it is.
+    """
+    copy = _again(type(error), error.args, error.__dict__)
+    if str(copy) != str(error):
+        return error
+    notes: list[str] | None = getattr(error, "__notes__", None)
+    if notes is not None:
+        copy.__notes__ = list(notes)
+    copy.__context__, copy.__cause__ = error.__context__, error.__cause__
+    copy.__suppress_context__ = error.__suppress_context__
+    return copy.with_traceback(error.__traceback__)
 
 
 # -- the caller's move ------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -106,6 +107,41 @@ async def test_an_outage_that_is_longer_than_the_patience_is_an_error(proxy: Fau
     proxy.heal()
     async with Queue("work", proxy.url) as patient:
         assert await length(patient) == 1
+
+
+@pytest.mark.parametrize("how", ["enqueued", "gathered"])
+async def test_each_caller_of_a_batch_has_an_error_of_its_own(proxy: FaultProxy, how: str) -> None:
+    """One that all of them raise has everybody's tracebacks, and everybody's notes."""
+    impatient = Queue("work", proxy.url, outage_timeout=0.05)
+
+    @impatient.task
+    async def enqueued(number: int) -> None: ...
+
+    @impatient.aggregate(size=20, delay=60)
+    async def gathered(numbers: list[int]) -> None: ...
+
+    caught: list[RedisUnavailable] = []
+
+    async def call(number: int) -> None:
+        with pytest.raises(RedisUnavailable) as error:
+            await (enqueued.enqueue(number) if how == "enqueued" else gathered.enqueue(number))
+        caught.append(error.value)
+
+    async with impatient:
+        await impatient.enqueue("work")
+        proxy.refuse()
+        proxy.reset()
+        with anyio.fail_after(SECONDS):
+            async with anyio.create_task_group() as callers:
+                for number in range(5):
+                    callers.start_soon(call, number)
+    assert len({id(error) for error in caught}) == len(caught) == 5
+    # Of a batch: the first caller that finds nothing under way sends for itself, with an error of its own.
+    one, two = caught[-2:]
+    assert str(one) == str(two)
+    assert one.__cause__ is two.__cause__ is not None
+    frames = [len(traceback.extract_tb(error.__traceback__)) for error in (one, two)]
+    assert frames[0] == frames[1]
 
 
 async def test_a_server_that_is_not_there_is_told_within_the_patience() -> None:

@@ -15,7 +15,7 @@ import anyio
 from redis.commands import AsyncCoreCommands
 from redis.exceptions import RedisError, ResponseError
 
-from ..errors import ConfigurationError, ConnectionLost, RedisUnavailable
+from ..errors import ConfigurationError, ConnectionLost, RedisUnavailable, another
 from . import locating
 from .address import Address, check_client_name
 from .blocking import blocking_seconds
@@ -331,12 +331,12 @@ class Client(AsyncCoreCommands):
                         self._tasks.start_soon(self._connect, name=f"connect to {self.address.where}")
                     await attempt.over.wait()
                     if attempt.error is not None:
-                        raise _again(attempt.error)
+                        raise another(attempt.error)
         finally:
             self._wanting -= 1
         cause = self._last_error
         if isinstance(cause, ConfigurationError):
-            raise _again(cause)
+            raise another(cause)
         why = f": {cause}" if cause is not None else ""
         raise ConnectionLost(
             f"no connection to {self.address.where} within {patience:g} s{why}", sent=False
@@ -415,13 +415,3 @@ class Client(AsyncCoreCommands):
 
 
 _NOTHING = object()
-
-
-def _again(error: ConfigurationError | ConnectionLost) -> ConfigurationError | ConnectionLost:
-    """The same error for one more caller: an exception is raised once, or its traceback grows with each."""
-    if isinstance(error, ConfigurationError):
-        again: ConfigurationError | ConnectionLost = ConfigurationError(str(error))
-    else:
-        again = ConnectionLost(str(error), sent=False)
-    again.__cause__ = error
-    return again

@@ -14,6 +14,7 @@ import attrs
 
 from .._core.groups import Gathering, Mould
 from .._store.gather import Gathered, Group
+from ..errors import another
 from .hesitation import Hesitation
 from .publisher import PAUSES, Leaving, Publisher, closed
 
@@ -61,7 +62,7 @@ class _Caller:
 
     def fail(self, error: Exception) -> None:
         if not self.gone:
-            self.error, self.gone = error, True
+            self.error, self.gone = another(error), True
             self.done.set()
 
 

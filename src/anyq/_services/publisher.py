@@ -16,7 +16,7 @@ import attrs
 
 from .._redis.connection import Waiter
 from .._store.publish import Addition, Answer, Full, Publishing
-from ..errors import ConnectionLost, QueueFull
+from ..errors import ConnectionLost, QueueFull, another
 from .hesitation import Hesitation
 from .patience import Patience
 
@@ -222,7 +222,7 @@ class Publisher:
             answers = await self._send([ticket.job for ticket in tickets], wait=True)
         except Exception as error:  # noqa: BLE001 - each caller of the batch raises it
             for ticket in tickets:
-                ticket.error = error
+                ticket.error = another(error)
         else:
             for ticket, answer in zip(tickets, answers, strict=True):
                 ticket.answer, ticket.error = answer, None
