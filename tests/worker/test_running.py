@@ -5,10 +5,16 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
+import signal
+import sys
 import threading
 import time
+import types
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -19,8 +25,11 @@ from tests.support.servers import SECONDS
 from tests.worker.conftest import AT_ONCE, Notes, closing, dead_letter, drained, envelope, put, until, working
 
 from anyq import Job, Queue, Task, current_job
+from anyq._services.runners import _ends_us
 
 pytestmark = pytest.mark.anyio
+
+INTERRUPTED = Path(__file__).with_name("interrupted.py")
 
 shelf: ContextVar[Any] = ContextVar("shelf", default="empty")
 
@@ -602,6 +611,109 @@ async def test_whatever_a_handler_raises_it_ends_the_run_and_nothing_else(
     assert letters == [message, message]
     assert notes.made == ["calm"]
     assert worker.statistics().dead == 2
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, GeneratorExit])
+async def test_an_interruption_that_a_thread_s_function_raised_by_itself_ends_its_run(
+    queue: Queue, notes: Notes[Any], kind: type[BaseException]
+) -> None:
+    """No signal is raised in a thread: Ctrl-C is none of this."""
+
+    @queue.task(attempts=1)
+    def wild() -> None:
+        raise kind("enough")
+
+    @queue.task
+    async def calm() -> None:
+        notes.add("calm")
+
+    async with queue:
+        await wild.enqueue()
+        await calm.enqueue()
+        worker = await drained(queue, concurrency=1)
+        [letter] = [letter async for letter in letters_of(queue)]
+    assert letter["error"] == b"RuntimeError"
+    assert letter["message"] == f"task 'wild' raised {kind.__name__} in its thread: enough".encode()
+    assert kind.__name__ in letter["traceback"].decode()
+    assert notes.made == ["calm"]
+    assert worker.statistics().dead == 1
+
+
+@pytest.mark.parametrize("how", ["plainly", "in middleware", "by a generator"])
+async def test_a_generator_s_end_that_a_handler_raises_ends_its_run(
+    queue: Queue, notes: Notes[Any], how: str
+) -> None:
+    @types.coroutine
+    def generator() -> Generator[None]:
+        if how:
+            raise GeneratorExit("enough")
+        yield
+
+    if how == "in middleware":
+
+        @queue.middleware
+        async def through(_: Job, call_next: Callable[[], Awaitable[Any]]) -> Any:
+            return await call_next()
+
+    @queue.task(attempts=1)
+    async def wild() -> None:
+        if how == "by a generator":
+            await generator()
+        raise GeneratorExit("enough")
+
+    @queue.task
+    async def calm() -> None:
+        notes.add("calm")
+
+    async with queue:
+        await wild.enqueue()
+        await calm.enqueue()
+        worker = await drained(queue, concurrency=1)
+        [letter] = [letter async for letter in letters_of(queue)]
+    assert (letter["error"], letter["message"]) == (b"GeneratorExit", b"enough")
+    assert notes.made == ["calm"]
+    assert worker.statistics().dead == 1
+
+
+def test_a_runner_that_is_closed_is_not_told_that_a_handler_failed() -> None:
+    """As a coroutine is that an event loop leaves behind; however deep what it waits for lies."""
+    ends: list[bool] = []
+
+    @types.coroutine
+    def wait() -> Generator[None]:
+        yield
+
+    async def handler(depth: int) -> None:
+        await (handler(depth - 1) if depth else wait())
+
+    async def runner() -> None:
+        try:
+            await handler(3)
+        except BaseException as error:
+            ends.append(_ends_us(error))
+            raise
+
+    closed, thrown = runner(), runner()
+    closed.send(None)
+    closed.close()
+    thrown.send(None)
+    with suppress(GeneratorExit):
+        thrown.throw(GeneratorExit)
+    assert ends == [True, True]
+
+
+async def test_ctrl_c_in_a_handler_ends_the_worker(redis_url: str, anyio_backend_name: str) -> None:
+    """It is no failure of the job's: that is somebody else's to run."""
+    queue = Queue("work", redis_url)
+    async with queue:
+        await queue.enqueue("wild")
+        ended = await anyio.run_process(
+            [sys.executable, str(INTERRUPTED), anyio_backend_name, redis_url, queue.name], check=False
+        )
+        assert ended.returncode == -signal.SIGINT, ended.stderr.decode()
+        assert b"KeyboardInterrupt" in ended.stderr
+        assert [letter async for letter in letters_of(queue)] == []
+        assert sum([await queue.redis.xlen(lane) for lane in queue.keys.lanes]) == 1
 
 
 async def letters_of(queue: Queue) -> Any:

@@ -249,9 +249,9 @@ class Runners:
                             value = await task.function(**payload)
                         else:
                             value = await self._specially(job, payload, task, home, runner)
-                    except (KeyboardInterrupt, GeneratorExit):
-                        raise
-                    except BaseException as error:  # noqa: BLE001 - what ends the worker is raised again
+                    except BaseException as error:  # what ends the worker is raised again
+                        if _ends_us(error):
+                            raise
                         await self._raised(job, task, home, runner, error)
                     else:
                         self._returned(job, home, value, clock() - now)
@@ -598,7 +598,13 @@ def _arguments(task: Runnable, payload: dict[str, Any]) -> tuple[list[Any], dict
 
 def _plainly(task: Runnable, args: list[Any], kwargs: dict[str, Any]) -> Any:
     """Call a plain function, in its thread."""
-    value = task.function(*args, **kwargs)
+    try:
+        value = task.function(*args, **kwargs)
+    except (KeyboardInterrupt, GeneratorExit) as error:
+        # No signal is raised in a thread, and nobody closes one: the function said that by itself, and it is its run's
+        # failure. As it is, it would end the worker that waits for the thread.
+        kind = type(error).__name__
+        raise RuntimeError(f"task {task.name!r} raised {kind} in its thread: {error}") from error
     if iscoroutine(value):
         value.close()
         raise TypeError(
@@ -611,6 +617,17 @@ def _plainly(task: Runnable, args: list[Any], kwargs: dict[str, Any]) -> Any:
 def _timeout(job: Job, task: Runnable) -> float | None:
     """Seconds that a run may take."""
     return task.policy.timeout if job.extras.timeout is None else job.extras.timeout
+
+
+def _ends_us(error: BaseException) -> bool:
+    """Whether what came out of a run is no handler's failure: the process is interrupted, or this coroutine is closed.
+
+    Ctrl-C may be raised anywhere, so in a handler too. A coroutine is closed from the inside out, and each has a
+    GeneratorExit that begins in it: one that came through other frames was raised by somebody's own code.
+    """
+    if isinstance(error, GeneratorExit):
+        return error.__traceback__ is None or error.__traceback__.tb_next is None
+    return isinstance(error, KeyboardInterrupt)
 
 
 def _is_cancelled() -> bool:
