@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -400,48 +401,47 @@ class Asynchronous(Given):
         return self.give()
 
 
+@asynccontextmanager
+async def living_through(server: Server, provider: Given) -> AsyncGenerator[None]:
+    """A worker whose password is a provider's does a job; after what happens inside it is well, and does another."""
+    queue = Queue("work", f"unix://{server.socket}", credential_provider=provider)
+
+    @queue.task
+    async def job() -> None: ...
+
+    async with queue, Worker(queue, lease=1) as worker:
+        await job.enqueue()
+        await worker.wait_idle()  # a lost answer to its acknowledgement would let it count as late
+        yield
+        await until(lambda: worker.health().ok)
+        await job.enqueue()
+        await worker.wait_idle()
+    assert worker.statistics().done == 2
+
+
+def hang_up(server: Server) -> None:
+    """Close all connections: whoever comes back must say the password again."""
+    for kind in ("normal", "pubsub"):
+        server.command("CLIENT", "KILL", "TYPE", kind)
+
+
 @pytest.mark.parametrize("form", [Blocking, Asynchronous])
 async def test_a_worker_lives_through_failures_of_its_credential_provider(
     guarded: Server, form: type[Given]
 ) -> None:
     """Its heartbeat asks the provider too, from a thread of its own."""
     provider = form()
-    queue = Queue("work", f"unix://{guarded.socket}", credential_provider=provider)
-
-    @queue.task
-    async def job() -> None: ...
-
-    async with queue, Worker(queue, lease=1) as worker:
-        await job.enqueue()
-        await worker.wait_idle()  # a lost answer to its acknowledgement would let it count as late
+    async with living_through(guarded, provider):
         provider.failures = 8
-        for kind in ("normal", "pubsub"):
-            guarded.command("CLIENT", "KILL", "TYPE", kind)
+        hang_up(guarded)
         await until(lambda: provider.failures == 0)
-        await until(lambda: worker.health().ok)
-        await job.enqueue()
-        await worker.wait_idle()
-    assert worker.statistics().done == 2
 
 
 async def test_a_worker_lives_through_a_password_that_changes_before_its_provider_knows(
     guarded: Server,
 ) -> None:
-    provider = Blocking()
-    queue = Queue("work", f"unix://{guarded.socket}", credential_provider=provider)
-
-    @queue.task
-    async def job() -> None: ...
-
-    async with queue, Worker(queue, lease=1) as worker:
-        await job.enqueue()
-        await worker.wait_idle()  # a lost answer to its acknowledgement would let it count as late
+    async with living_through(guarded, Blocking()):
         guarded.command("ACL", "SETUSER", "worker", ">new", "<secret")
-        for kind in ("normal", "pubsub"):
-            guarded.command("CLIENT", "KILL", "TYPE", kind)
+        hang_up(guarded)
         await until(lambda: sum(int(entry[b"count"]) for entry in logged(guarded)) > 5)
         guarded.command("ACL", "SETUSER", "worker", ">secret", "<new")
-        await until(lambda: worker.health().ok)
-        await job.enqueue()
-        await worker.wait_idle()
-    assert worker.statistics().done == 2

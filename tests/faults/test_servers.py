@@ -194,21 +194,27 @@ async def test_the_worker_goes_on_and_every_job_ends_as_it_would_have(
     view.assert_nobody_is_left()
 
 
-@pytest.mark.parametrize("how", ["flushed", "restarted empty", "without the group"])
-async def test_a_server_that_forgot_everything_is_worked_for_again(
-    start_server: Callable[..., Server], transitions: Transitions, how: str
-) -> None:
-    server = start_server()
+def noting(server: Server) -> tuple[Queue, View, list[int]]:
+    """A queue whose ``job`` notes its number, what the server holds of it, and the numbers."""
     queue = Queue("work", server.url)
-    view = View(server, queue)
     ran: list[int] = []
 
     @queue.task
     async def job(number: int) -> None:
         ran.append(number)
 
+    return queue, View(server, queue), ran
+
+
+@pytest.mark.parametrize("how", ["flushed", "restarted empty", "without the group"])
+async def test_a_server_that_forgot_everything_is_worked_for_again(
+    start_server: Callable[..., Server], transitions: Transitions, how: str
+) -> None:
+    server = start_server()
+    queue, view, ran = noting(server)
+
     async with queue, working(queue) as worker:
-        await job.enqueue(1)
+        await queue.enqueue("job", {"number": 1})
         # Its end too must have reached the server: who destroys the group before that asks for a second run.
         await until(lambda: ran == [1] and view.stored == 0)
         if how == "flushed":
@@ -218,7 +224,7 @@ async def test_a_server_that_forgot_everything_is_worked_for_again(
         else:
             for lane in queue.keys.lanes:
                 server.command("XGROUP", "DESTROY", lane, "default")
-        await job.enqueue(2)
+        await queue.enqueue("job", {"number": 2})
         await until(lambda: ran == [1, 2] and view.stored == 0)
         await until(lambda: worker.health().ok)
     assert transitions.lost == transitions.back <= 1
@@ -266,17 +272,11 @@ async def test_a_full_server_is_emptied_by_workers_that_start_then(
 ) -> None:
     """Nobody need make room first: what fills it may be the backlog, after a restart that took all heartbeats along."""
     server = start_server()
-    queue = Queue("work", server.url)
-    view = View(server, queue)
-    ran: list[int] = []
-
-    @queue.task
-    async def job(number: int) -> None:
-        ran.append(number)
+    queue, view, ran = noting(server)
 
     async with queue:
         await queue.enqueue_many("job", [{"number": number} for number in range(JOBS)])
-        await job.options(delay=0.01, priority=9).enqueue(JOBS)
+        await queue.enqueue("job", {"number": JOBS}, delay=0.01, priority=9)
         with server.configured(maxmemory=1):
             async with working(queue):
                 await until(lambda: len(ran) == JOBS + 1 and view.stored == view.delayed == 0)
@@ -288,13 +288,7 @@ async def test_a_worker_whose_heartbeat_ran_out_on_a_full_server_is_well_again(
     start_server: Callable[..., Server],
 ) -> None:
     server = start_server()
-    queue = Queue("work", server.url)
-    view = View(server, queue)
-    ran: list[int] = []
-
-    @queue.task
-    async def job(number: int) -> None:
-        ran.append(number)
+    queue, view, ran = noting(server)
 
     async with queue, working(queue, lease=1) as worker:
         await queue.enqueue_many("job", [{"number": number} for number in range(JOBS)])
