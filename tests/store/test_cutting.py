@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
+from redis.exceptions import ResponseError
 from tests.support.hands import Entry, Hands, Table
 from tests.support.servers import Server
 
 from anyq._core.keys import GROUP
 from anyq._redis.client import Client
+from anyq._services.patience import reply_code
+from anyq._store.belongings import Belonging
 from anyq._store.settle import Kept
 
 pytestmark = pytest.mark.anyio
@@ -129,3 +132,26 @@ async def test_jobs_with_results_are_cut_off_too_and_each_ends_once(
     assert await left(table) == ["c", "d"]
     assert await hands.settling.complete(table.keys.stream, [b, c]) == [-1, 1]
     assert await left(table) == ["d"]
+
+
+async def test_what_was_ended_before_one_that_cannot_be_stays_ended(
+    table: Table, client: Client, hands: Hands
+) -> None:
+    """Or it would run again, its unique key given away already."""
+    await table.add(*"abc")
+    claim = table.keys.unique("key")
+    await client.call("RPUSH", claim, "of another type")
+    a, b, c = [entry.id for entry in await hands.take()]
+    batch = [
+        Kept(a, "a", b"x", 60.0),
+        Kept(b, "b", b"y", 60.0, (Belonging(claim, "b"),)),
+        Kept(c, "c", b"z", 60.0),
+    ]
+    for _ in range(2):
+        with pytest.raises(ResponseError) as caught:
+            await hands.settling.complete(table.keys.stream, batch)
+        assert reply_code(caught.value) == "WRONGTYPE"
+        assert await left(table) == ["b", "c"]
+    await client.call("DEL", claim)
+    assert await hands.settling.complete(table.keys.stream, batch) == [-1, 1, 1]
+    assert await left(table) == []

@@ -8,7 +8,7 @@ local reply, ended = {}, {}
 -- A write that changes nothing and that a full server allows: what follows is not refused.
 redis.call('XDEL', KEYS[1], '0-0')
 local key, i = 2, 2
-while i <= #ARGV do
+local function end_next()
   local entry, keep, bytes, channel, result = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], KEYS[key]
   if not ended[entry] and #redis.call('XPENDING', KEYS[1], ARGV[1], entry, entry, 1) > 0 then
     -- Add first, delete last: scripts do not roll back.
@@ -22,6 +22,10 @@ while i <= #ARGV do
     reply[#reply + 1] = -1
   end
 end
+local well, problem = true, nil
+while well and i <= #ARGV do well, problem = pcall(end_next) end
+-- Those before one that cannot be ended are at their end all the same: they must not run again.
 if #ended > 0 then finish(KEYS[1], ARGV[1], ended) end
 tally('done', #ended)
+if not well then return redis.error_reply(problem) end
 return reply
