@@ -42,7 +42,7 @@ _NO_RIGHT = re.compile(r"ACL failure in script|The user executing the script can
 def reply_code(error: BaseException) -> str:
     """Give the word that says what an error reply is about, also where a script's error wraps it (before Redis 7)."""
     code = error_code(error)
-    if code in ("", "ERR"):
+    if code in ("", "ERR") or code.startswith("@user_script"):
         text = str(error)
         if "max number of clients" in text:
             return "BUSY"
