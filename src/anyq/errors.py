@@ -34,8 +34,12 @@ def another(error: E) -> E:
     copy has the kind, the text, the attributes and the cause, and begins with the traceback that there was. What would
     not say the same without its constructor is given as it is.
     """
-    copy = _again(type(error), error.args, error.__dict__)
-    if str(copy) != str(error):
+    try:
+        copy = _again(type(error), error.args, error.__dict__)
+        same = str(copy) == str(error)
+    except Exception:  # noqa: BLE001 - a class may do anything in its constructor, and when it is asked for its text
+        return error
+    if not same:
         return error
     notes: list[str] | None = getattr(error, "__notes__", None)
     if notes is not None:

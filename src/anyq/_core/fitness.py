@@ -17,7 +17,7 @@ from .words import lasting
 
 _OLDEST: Final = (6, 2)
 
-#: Versions with a flaw in what is used here, from and up to, and what it is.
+#: Versions with a flaw within reach of whoever may run commands, from and up to, and what it is.
 _FLAWED: Final = (("redis", (8, 2, 0), (8, 2, 2), "its XACKDEL can overflow the stack (CVE-2025-62507)"),)
 
 #: The last version of each line that mends a security flaw within reach of somebody who may run scripts, or read.

@@ -151,7 +151,8 @@ def _entries(facts: QueueFacts) -> Finding:
         return problem(
             f"{facts.vanished} entries that workers hold are not in their stream any more",
             why="somebody trims or deletes the stream of jobs (XTRIM, XDEL): those that nobody has taken are lost",
-            mend="find out who: redis-cli MONITOR shows every command for a moment; AnyQ itself never trims it",
+            mend="find out who: redis-cli MONITOR shows every command for a moment; AnyQ's own take finished jobs "
+            "only, and are marked lua there",
         )
     return ok("no entry has vanished")
 

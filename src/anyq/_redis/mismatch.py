@@ -29,7 +29,7 @@ def hint(error: BaseException, *, tls: bool, secured: bool, known: bool) -> str:
         secured: Whether TLS's own handshake was over.
         known: Whether this server has answered before.
     """
-    if tls and isinstance(error, ssl.SSLError) and error.reason in _NOT_TLS:
+    if tls and not secured and isinstance(error, ssl.SSLError) and error.reason in _NOT_TLS:
         return f"; {_NO_TLS}"
     if not tls and _ALERT in str(error):
         return f"; {_TLS}"

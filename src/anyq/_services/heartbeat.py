@@ -163,7 +163,7 @@ class Heartbeat:
         self._last = began
         self.error = None
         if not connects and took >= self._lease / _BEATS and not fresh:
-            self._say_slow(f"took {took:.2g} s to answer a heartbeat")
+            self._say_slow(f"a heartbeat took {took:.2g} s")
         elif took < self._lease / _BEATS and self._slow and self.steady:
             self._slow = False
             logger.info("Redis answers heartbeats in time again: this worker takes jobs")
@@ -172,13 +172,14 @@ class Heartbeat:
         """Say once that the beats take too long for the lease."""
         if not self._slow:
             self._slow = True
-            logger.warning("Redis %s: %s", what, self._advice)
+            logger.warning("%s: %s", what, self._advice)
 
     @property
     def _advice(self) -> str:
         return (
-            f"with a lease of {self._lease:g} s this worker takes no jobs then, and others may take it for dead; if "
-            "the way to Redis is as slow as that, a longer lease= is right, more than four round trips"
+            f"with a lease of {self._lease:g} s a worker takes no jobs meanwhile, and others may take it for dead; if "
+            "the way to Redis is always as slow as that, and it is no outage nor code that holds the interpreter's "
+            "lock, a longer lease= is right, more than four round trips"
         )
 
     def explain(self, error: Exception) -> str:
@@ -205,7 +206,7 @@ class Heartbeat:
                     if not isinstance(error, redis.RedisError | OSError):
                         logger.warning("a heartbeat failed: %s: %s", type(error).__name__, error)
                     elif isinstance(error, redis.TimeoutError) and not self.fresh:
-                        self._say_slow(f"did not answer a heartbeat within {self._patience:g} s")
+                        self._say_slow(f"Redis did not answer a heartbeat within {self._patience:g} s")
                     self.error = error
                     self._drop()
                     pause = min(_RETRY, pause)

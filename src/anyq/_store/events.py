@@ -19,11 +19,11 @@ _MARGIN = 2.0
 
 
 async def append(client: Client, keys: Keys, events: Sequence[bytes], keep: int) -> list[Any]:
-    """Write events in one write, each a command; their replies are given, error replies too."""
+    """Write events in one write, each a command; their replies are given, error replies too, and the trimming's."""
     trim = pack((b"XTRIM", keys.events, b"MAXLEN", b"~", keep))
     replies = await client.call_packed(b"".join(events) + trim, len(events) + 1)
-    replies.pop()
-    return replies
+    trimmed = replies.pop()
+    return [*replies, trimmed] if isinstance(trimmed, RedisError) else replies
 
 
 @attrs.frozen

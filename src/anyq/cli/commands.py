@@ -48,7 +48,7 @@ class Commands(click.Group):
 
 
 def _say_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
-    if not wanted:
+    if not wanted or context.resilient_parsing:
         return
     try:
         said = version("anyq")

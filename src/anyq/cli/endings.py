@@ -55,7 +55,11 @@ def end_now(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (OSError, ValueError):  # nobody reads it any more
+        except (
+            OSError,
+            ValueError,
+            AttributeError,
+        ):  # nobody reads it any more, or it was closed at the start
             continue
     os._exit(code)
 
@@ -97,12 +101,14 @@ class Watchdog:
             except queue.Empty:
                 break
             deadline = min(deadline, when + GRACE + (self._drain_timeout if times == 1 else 0))
-        tell(
-            "the worker does not end, most likely for a handler ignores that it was cancelled; the process does",
-            as_json=self._as_json,
-        )
-        report(self._workers, as_json=self._as_json)
-        end_now(LEFT_SOMETHING)
+        try:
+            tell(
+                "the worker does not end, most likely for a handler ignores that it was cancelled; the process does",
+                as_json=self._as_json,
+            )
+            report(self._workers, as_json=self._as_json)
+        finally:  # also if nobody can be told
+            end_now(LEFT_SOMETHING)
 
 
 def _count(jobs: Sequence[Job]) -> str:

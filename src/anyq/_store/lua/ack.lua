@@ -2,7 +2,8 @@
 -- No owner check: a late success is still a success.
 -- KEYS  1 stream   (and those of _count.lua)
 -- ARGV  1 group   then entry ids
--- Reply {} if all were pending; else per entry 1 ended now, -1 it was not there any more
+-- Reply {} if all were pending; else per entry 1 ended now, -1 it was not in the stream any more (which of them was pending nobody
+--       knows by then)
 local group = table.remove(ARGV, 1)
 if finish(KEYS[1], group, ARGV) then
   tally('done', #ARGV)
