@@ -11,7 +11,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -61,16 +61,20 @@ class Terminator:
         loop = asyncio.get_running_loop()
         self._stop = lambda: loop.call_soon_threadsafe(stopped.set)
         try:
-            server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, ssl=context)
+            # TLS begins in the task of each connection: one in the midst of its handshake is closed with that task.
+            server = await asyncio.start_server(partial(self._accept, context), "127.0.0.1", self.port)
             self.port = server.sockets[0].getsockname()[1]
         finally:
             listening.set()
         await stopped.wait()
         server.close()  # asyncio.run cancels the connections, and each closes what it holds
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _accept(
+        self, context: ssl.SSLContext, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         try:
             with suppress(OSError, asyncio.CancelledError):
+                await writer.start_tls(context)
                 await self._pass_on(reader, writer)
         finally:
             writer.transport.abort()
