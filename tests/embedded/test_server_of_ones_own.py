@@ -11,6 +11,7 @@ import pytest
 import redis
 from tests.embedded.users import Watch, wait_until_nobody_serves
 
+from anyq._embedded.process import Process
 from anyq.embedded import EmbeddedServer, resolve
 from anyq.errors import ConfigurationError, RedisUnavailable
 
@@ -129,6 +130,19 @@ def test_a_frozen_application_does_not_start_itself(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("sys.frozen", True, raising=False)
     with pytest.raises(ConfigurationError, match="give its URL"):
         EmbeddedServer().start()
+
+
+def test_one_that_ends_by_itself_while_it_is_told_to_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+
+    def too_late(_pid: int, _number: int) -> None:
+        os.close(writing)
+        raise ProcessLookupError
+
+    monkeypatch.setattr(os, "kill", too_late)
+    process = Process(os.getpid(), reading)
+    process.end(5)
+    assert not process.running
 
 
 def test_a_long_log_is_put_aside(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
@@ -68,7 +69,8 @@ class Process:
         if self.wait(0.2):  # the ordinary case: its supervisor saw the last user go
             return
         for number in (signal.SIGTERM, signal.SIGKILL):
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):  # it ended by itself a moment ago
+                os.kill(self.pid, number)
             if self.wait(seconds):
                 return
 
