@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import anyio
 import pytest
 from tests.support.proxy import fault_proxy, flip_bits
@@ -10,6 +12,7 @@ from tests.worker.conftest import Notes, working
 
 from anyq import Queue
 from anyq._store import consume
+from anyq._store.consume import Consuming, Delivery
 
 pytestmark = pytest.mark.anyio
 
@@ -78,3 +81,31 @@ async def test_an_entry_that_is_delivered_again_to_who_holds_it_is_run_once(
         go.set()
         await worker.wait_idle()
         assert worker.statistics().started == 2
+
+
+async def test_a_job_begins_before_the_next_read_is_sent_while_runners_are_idle(
+    queue: Queue, notes: Notes[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = False
+    read = Consuming.read
+
+    async def watched(self: Consuming, count: int, block_ms: int) -> Iterable[Delivery]:
+        nonlocal reading
+        reading = True
+        try:
+            return await read(self, count, block_ms)
+        finally:
+            reading = False
+
+    monkeypatch.setattr(Consuming, "read", watched)
+
+    @queue.task
+    async def task() -> None:
+        notes.add(reading)
+
+    async with queue, working(queue, concurrency=2) as worker:
+        for number in range(1, 21):  # of which, were it by chance, a few would be late
+            await task.enqueue()
+            await notes.first(number)
+            await worker.wait_idle()
+    assert not any(notes.made)

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from .._core import notices
 from .._core.entry import Spoiled, admit
@@ -35,7 +36,7 @@ _BLOCK_MS = 1000
 
 #: Entries of one read at most: a reply of bounded size, and a bounded pause of the loop to take it in. An entry is two
 #: lists in the reply, and Python's garbage collector begins with the 700th new object (up to 3.12): a larger reply
-#: would set it off each time, with nothing to collect.
+#: would set it off each time, with nothing to collect. (So would a reply that is kept while its jobs are made.)
 _LARGEST_READ = 340
 
 #: Bytes of one read, judged by the size of what came last: large jobs are read in small numbers.
@@ -170,6 +171,29 @@ class Reader:
     async def _read(self, count: int) -> None:
         if self._stopping or self._gate.queue:
             return
+        taken, jobs = self._take_in(await self._ask(count))
+        if self._cancels.asked:
+            jobs = self._cancels.refuse(jobs)
+        if taken:
+            self._busy = True
+            if self._bulletin.metrics:
+                self._bulletin.observe(ReaderBatch(queue=self._queue, size=taken))
+        elif self._busy:
+            self._busy = False
+            if self._bulletin.events:
+                self._bulletin.notice(notices.drained(wall_ms()))
+        if jobs:
+            few = len(jobs) <= self._room.idle
+            self._room.buffered += len(jobs)
+            self._jobs.send_nowait(jobs)
+            if few:
+                # They begin before the next read is written, which takes about as long as their way to here. Twice,
+                # since on Trio the order of a turn is by chance.
+                await checkpoint()
+                await checkpoint()
+
+    async def _ask(self, count: int) -> Iterable[Delivery]:
+        """Take what is there, or wait for some."""
         deliveries: Iterable[Delivery] = ()
         try:
             if self._lanes.several:
@@ -184,13 +208,19 @@ class Reader:
             raise
         finally:
             self._blocked = False
+        return deliveries
+
+    def _take_in(self, deliveries: Iterable[Delivery]) -> tuple[int, list[Job]]:
+        """Write all that came into the ledger; give how many entries it was, and the jobs that are to run."""
         taken = weight = 0
         gate = self._gate
         jobs: list[Job] = []
         for lane, entries in deliveries:
             taken += len(entries)
             held = self._ledger.lanes[lane]
-            for entry, fields in entries:
+            entries.reverse()
+            while entries:  # the reply is given up piece by piece: a job takes the place that an entry had
+                entry, fields = entries.pop()
                 if entry in held:  # delivered once more, by a server that forgot the first time (a failover)
                     continue
                 held[entry] = job = admit(self._queue, lane, entry, fields, self._largest, self._home)
@@ -201,20 +231,9 @@ class Reader:
                     weight += len(job.body)
                     if not (gate.closed and gate.turns_away(job)):
                         jobs.append(job)
-        if self._cancels.asked:
-            jobs = self._cancels.refuse(jobs)
-        if jobs:
-            self._room.buffered += len(jobs)
-            self._jobs.send_nowait(jobs)
         if taken:
-            self._busy = True
             self._weight = max(1.0, weight / taken)
-            if self._bulletin.metrics:
-                self._bulletin.observe(ReaderBatch(queue=self._queue, size=taken))
-        elif self._busy:
-            self._busy = False
-            if self._bulletin.events:
-                self._bulletin.notice(notices.drained(wall_ms()))
+        return taken, jobs
 
     def close(self) -> None:
         """Close its end of the channel, if it never ran."""

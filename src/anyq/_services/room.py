@@ -48,6 +48,11 @@ class Room:
         self.buffered = 0
         crew.rooms.append(self)
 
+    @property
+    def idle(self) -> int:
+        """How many runners wait for a job."""
+        return self._crew.idle
+
     def now(self) -> int:
         """Give how many entries to take now; 0 means wait."""
         self._prefetch.look(self._crew.finished, anyio.current_time())

@@ -13,7 +13,8 @@ from . import scripts
 #: Seconds past its BLOCK that a read may take before its connection counts as frozen.
 READ_MARGIN = 2.0
 
-Delivery = tuple[bytes, Sequence[tuple[bytes, Sequence[bytes] | None]]]
+#: A lane and what was read from it, entry by entry; the list is its reader's, who uses it up.
+Delivery = tuple[bytes, list[tuple[bytes, Sequence[bytes] | None]]]
 
 
 class Consuming:
