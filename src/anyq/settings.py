@@ -100,11 +100,11 @@ def name(setting: str, value: object) -> str:
         raise ValueError(f"{setting} must be valid Unicode, and {value!r} is not") from None
     if size > NAME_LIMIT:
         raise ValueError(f"{setting} must be at most {NAME_LIMIT} bytes, and {value[:40]!r}... has {size}")
-    for character in value:
-        if character in "{}" or not character.isprintable():
-            raise ValueError(
-                f"{setting} must not contain braces or control characters, and {value!r} has {character!r}"
-            )
+    if "{" in value or "}" in value or not value.isprintable():
+        character = next(one for one in value if one in "{}" or not one.isprintable())
+        raise ValueError(
+            f"{setting} must not contain braces or control characters, and {value!r} has {character!r}"
+        )
     return value
 
 

@@ -15,12 +15,13 @@ _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]  # ten bits at a time
 #: Characters of an id.
 ID_LENGTH = 26
 
+_HIGH_BITS = 50
 _LOW_BITS = 30
 _LOW_MASK = (1 << _LOW_BITS) - 1
 
 
 def _encode(value: int, pairs: int) -> str:
-    return "".join(_PAIRS[(value >> (10 * place)) & 1023] for place in reversed(range(pairs)))
+    return "".join([_PAIRS[(value >> shift) & 1023] for shift in range(10 * (pairs - 1), -1, -10)])
 
 
 def made_at(job_id: str) -> int | None:
@@ -57,8 +58,8 @@ class IdMaker:
         # A clock that steps back keeps the old millisecond: ids of one program never go backwards.
         if now > self._millisecond or low > _LOW_MASK:
             self._millisecond = max(now, self._millisecond + (low > _LOW_MASK))
-            high = (self._millisecond << 50) | self._random_bits(50)
-            self._head = _encode(high, 10)
-            low = self._random_bits(_LOW_BITS - 1)  # the top bit stays free, so that there is room to count
+            bits = self._random_bits(_HIGH_BITS + _LOW_BITS - 1)
+            self._head = _encode((self._millisecond << _HIGH_BITS) | bits >> (_LOW_BITS - 1), 10)
+            low = bits & (_LOW_MASK >> 1)  # the top bit stays free, so that there is room to count
         self._low = low
         return f"{self._head}{_PAIRS[low >> 20]}{_PAIRS[(low >> 10) & 1023]}{_PAIRS[low & 1023]}"
