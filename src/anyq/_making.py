@@ -42,7 +42,11 @@ def packed(name: str, payload: Any, limits: Limits) -> bytes:
     Raises:
         PayloadRefused: MessagePack cannot carry it; the message says which part of it.
     """
-    return pack(payload, what=f"{name or 'the job'}: payload", depth=limits.depth)
+    return pack(payload, what=_called(name), depth=limits.depth)
+
+
+def _called(name: str) -> str:
+    return f"{name or 'the job'}: payload"
 
 
 def packed_all(name: str, payloads: Sequence[Any], options: Options, limits: Limits) -> list[bytes]:
@@ -51,17 +55,18 @@ def packed_all(name: str, payloads: Sequence[Any], options: Options, limits: Lim
     Raises:
         PayloadRefused: MessagePack cannot carry one, or its job would be too large.
     """
-    bodies = [packed(name, payload, limits) for payload in payloads]
-    around, limit = (
-        len(encode("-" * ID_LENGTH, b"", wall_ms(), 0, options.override, options.extras)),
-        limits.payload,
-    )
-    for body in bodies:
-        # MessagePack writes the length of bytes in 1, 2 or 4 more.
-        size = around + len(body) + (0 if len(body) < 1 << 8 else 1 if len(body) < 1 << 16 else 3)
+    what, depth, limit = _called(name), limits.depth, limits.payload
+    bodies = [pack(payload, what=what, depth=depth) for payload in payloads]
+    around = len(encode("-" * ID_LENGTH, b"", wall_ms(), 0, options.override, options.extras))
+    for size in (around + _written(length) for length in map(len, bodies) if around + length + 3 > limit):
         if size > limit:
             raise too_large(f"a job of {name!r} has", size, limit)
     return bodies
+
+
+def _written(length: int) -> int:
+    """Bytes in a job for a body of this length, beyond those of an empty one: MessagePack's count has 1, 2 or 4."""
+    return length + (0 if length < 1 << 8 else 1 if length < 1 << 16 else 3)
 
 
 def too_large(what: str, size: int, limit: int) -> PayloadRefused:

@@ -506,9 +506,9 @@ class Queue(Operating):
         keeps: bool | None,
     ) -> Iterator[bytes]:
         """Make jobs one after the other, and their handles."""
-        make_id, now, override, extras = id_maker(), wall_ms(), options.override, options.extras
+        make_id, now, override, extras = id_maker().at, wall_ms(), options.override, options.extras
         for body in bodies:
-            job_id = make_id()
+            job_id = make_id(now)
             handles.append(JobHandle(self, job_id, name, keeps=keeps))
             yield encode(job_id, body, now, 0, override, extras)
 

@@ -144,9 +144,15 @@ class Task(Generic[P, R]):
         Example:
             >>> await welcome.enqueue_many([("ada@example.com",), {"to": "alan@example.com", "name": "Alan"}])
         """
-        handles = await self.queue.add(
-            self.name, [self._arguments(call) for call in calls], self._options, keeps=self._keeps
-        )
+        names, bound = self._names, self._arguments
+        wanted = len(names) or -1  # the shortcut of `_bind`, without its calls: there are thousands
+        arguments = [
+            dict(zip(names, call, strict=True))
+            if isinstance(call, tuple) and len(call) == wanted
+            else bound(call)
+            for call in calls
+        ]
+        handles = await self.queue.add(self.name, arguments, self._options, keeps=self._keeps)
         return cast("list[JobHandle[R]]", handles)
 
     # A type checker can check the arguments, or know of one more that the function has not, but not both.

@@ -25,6 +25,28 @@ async def test_jobs_are_in_the_order_in_which_they_were_added(table: Table, keys
     assert found == [*(envelope(f"a{index}") for index in range(200)), envelope("b")]
 
 
+@pytest.mark.parametrize("names", ["", "a", "ab", "aabcca", ".", ".a", "a..b.", "..aa"])
+async def test_jobs_of_several_tasks_in_one_batch_keep_their_order_and_names(
+    table: Table, client: Client, keys: Keys, names: str
+) -> None:
+    jobs = [Addition(name.strip("."), envelope(str(number))) for number, name in enumerate(names)]
+    await table.producer().publish(1, 1, jobs, 0)
+    found = [(fields.get(b"n", b"").decode(), fields[b"d"]) for fields in await table.fields(keys.stream)]
+    assert found == [(job.name, job.envelope) for job in jobs]
+    assert int(await client.call("HGET", keys.counts, "added") or 0) == len(jobs)
+
+
+async def test_a_batch_of_several_tasks_counts_all_of_them_against_the_limit(
+    table: Table, keys: Keys
+) -> None:
+    producer, jobs = table.producer(), [Addition(name, envelope(name)) for name in "aab"]
+    with pytest.raises(Full):
+        await producer.publish(1, 1, jobs, 2)
+    assert await table.fields(keys.stream) == []
+    await producer.publish(1, 1, jobs, 3)
+    assert len(await table.fields(keys.stream)) == 3
+
+
 async def test_a_batch_sent_again_adds_nothing(table: Table, keys: Keys) -> None:
     producer = table.producer()
     for _ in range(3):

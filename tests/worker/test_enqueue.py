@@ -155,6 +155,17 @@ async def test_a_call_of_another_kind_is_refused_and_nothing_is_sent(
         assert await length(queue) == 0
 
 
+async def test_a_call_without_arguments_is_checked_too(queue: Queue) -> None:
+    async def named(*, to: str) -> None: ...
+    async def nothing() -> None: ...
+
+    async with queue:
+        with pytest.raises(TypeError, match=r"task 'named': missing a required .*'to'"):
+            await queue.task(named).enqueue_many([()])
+        assert len(await queue.task(nothing).enqueue_many([(), ()])) == 2
+        assert await payloads(queue) == [{}, {}]
+
+
 async def test_an_id_belongs_to_one_job(queue: Queue, note: Task[..., Any]) -> None:
     async with queue:
         with pytest.raises(ValueError, match="id 'mine' belongs to one job, and 2 were given"):

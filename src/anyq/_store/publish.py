@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
+from operator import attrgetter
 
 import attrs
 
@@ -141,19 +143,18 @@ class Publishing:
         Raises:
             Full: There is no room for all of them under ``max_length`` (0: no limit); nothing was added.
         """
-        args: list[bytes | str | int] = [batch, lowest, max_length, REMEMBERED]
-        for job in jobs:
-            args.append(job.name)
-            args.append(job.envelope)
+        args: list[bytes | str | int] = [batch, lowest, max_length, REMEMBERED, len(jobs)]
+        for name, alike in groupby(jobs, attrgetter("name")):
+            envelopes = [job.envelope for job in alike]
+            args += name, len(envelopes), *envelopes
         keys = (self._keys.stream, self._sent, *(self._counted if max_length else ()))
         if await self._tally.run(scripts.PUBLISH, keys, args) != 1:
             raise Full
 
     def begin(self, batch: int, lowest: int, name: str, envelopes: Sequence[bytes]) -> Waiter | None:
         """Send plain jobs of one task as a batch, without waiting; ``None`` if nothing could be sent."""
-        args: list[bytes | str | int] = [batch, lowest, 0, REMEMBERED]
-        for envelope in envelopes:
-            args += name, envelope
+        count = len(envelopes)
+        args: list[bytes | str | int] = [batch, lowest, 0, REMEMBERED, count, name, count, *envelopes]
         return self._client.begin(scripts.PUBLISH, *self._tally.words((self._keys.stream, self._sent), args))
 
     async def ended(self, waiter: Waiter | None) -> bool:
