@@ -12,7 +12,7 @@ class Crew:
 
     Attributes:
         size: How many there are.
-        idle: How many wait for a job.
+        idle: How many wait for a job; one that goes from job to job is not among them.
         finished: Runs that ended, ever.
         rooms: Those of all the readers that feed them.
         waiting: How many readers wait for room: while none does, a runner need not tell what it takes.
@@ -26,6 +26,14 @@ class Crew:
         self.finished = 0
         self.rooms: list[Room] = []
         self.waiting = 0
+
+    def rests(self) -> None:
+        """A runner becomes idle: each reader that has nothing for it gets its turn, so that no queue starves another."""
+        self.idle += 1
+        if self.waiting:
+            for room in self.rooms:
+                if self.idle > room.buffered:
+                    room.wake()
 
 
 class Room:
@@ -70,20 +78,13 @@ class Room:
             with anyio.move_on_after(longest):
                 await self._wanted.wait()
         finally:
-            self._wake()
+            self.wake()
 
     def taken(self) -> bool:
         """A runner took a job from the buffer, and a reader waits; tell whether it has something to do now."""
-        return self.buffered * 2 <= self._prefetch.ahead and self._wake()
+        return self.buffered * 2 <= self._prefetch.ahead and self.wake()
 
-    def freed(self) -> None:
-        """A runner became idle: each reader that has nothing for it gets its turn, so that no queue starves another."""
-        crew = self._crew
-        for room in crew.rooms:
-            if crew.idle > room.buffered:
-                room._wake()
-
-    def _wake(self) -> bool:
+    def wake(self) -> bool:
         """Let the reader go on; tell whether it waited."""
         if self._wanted is None:
             return False

@@ -210,8 +210,12 @@ class Runners:
         with anyio.CancelScope() as scope:
             runner.scope = scope
             runner.waits = False
-            if await self._serve(runner):
-                return
+            self._crew.idle -= 1
+            try:
+                if await self._serve(runner):
+                    return
+            finally:
+                self._crew.idle += 1
         begin(runner)  # its handler was cut, or left something in the context: go on in a fresh one
 
     async def _serve(self, runner: Runner) -> bool:
@@ -228,7 +232,6 @@ class Runners:
                 self._release(job)
                 continue
             home: Home = job.home
-            crew.idle -= 1
             home.room.buffered -= 1
             if crew.waiting and home.room.taken():
                 self._turn_ends = now  # what the reader asks for is on its way while jobs run
@@ -261,10 +264,7 @@ class Runners:
                 job.ended = True
                 if self._suspect is job:
                     self._suspect = None
-                crew.idle += 1
                 crew.finished += 1
-                if crew.waiting:
-                    home.room.freed()
             if runner.limited:
                 scope.deadline = math.inf
                 runner.limited = False
@@ -282,12 +282,15 @@ class Runners:
         try:
             self._ready.extend(self._jobs.take_nowait())
         except anyio.WouldBlock:
-            async with self._line:
-                if not self._ready:
-                    try:
+            self._crew.rests()
+            try:
+                async with self._line:
+                    if not self._ready:
                         self._ready.extend(await self._jobs.take())
-                    except anyio.EndOfStream:
-                        return False
+            except anyio.EndOfStream:
+                return False
+            finally:
+                self._crew.idle -= 1
             self._turn_ends = time.monotonic() + _TURN
         except anyio.EndOfStream:
             return False
