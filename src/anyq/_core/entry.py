@@ -55,17 +55,29 @@ def admit(
         limit: The largest envelope in bytes.
         home: The channels of its queue, carried along.
     """
-    data = name = doom = None
-    lost = 0
-    if fields:
-        if len(fields) == 4 and fields[0] == b"d" and fields[2] == b"n":
-            # As every program writes it: the path of every job.
-            data, name = fields[1], fields[3]
-        else:
-            data, name, lost, doom = _search(fields)
+    if fields and len(fields) == 4:
+        # As every program writes it: the path of every job.
+        first, data, second, name = fields
+        if first == b"d" and second == b"n" and len(name) <= NAME_LIMIT and len(data) <= limit:
+            try:
+                job_id, body, created_ms, failed, override, extras = decode(data)
+                return Job(
+                    queue, job_id, name.decode(), failed + 1, created_ms, override, extras, body, lane, entry,
+                    extras.lost, home,
+                )  # fmt: skip
+            except (Undecodable, UnicodeDecodeError):
+                pass  # what is wrong with it is said below
+    return _admit_any(queue, lane, entry, fields or (), limit, home)
+
+
+def _admit_any(
+    queue: str, lane: bytes, entry: bytes, fields: Sequence[bytes], limit: int, home: Any
+) -> Job | Spoiled:
+    """Read an entry, whatever is in it."""
+    data, name, lost, doom = _search(fields)
     if data is None:
         return Spoiled(
-            lane, entry, "malformed", "no field 'd'", fields=tuple(fields or ()), lost=lost, home=home
+            lane, entry, "malformed", "no field 'd'", fields=tuple(fields), lost=lost, home=home
         )
     if name is not None and len(name) > NAME_LIMIT:
         detail = f"a name of {len(name)} bytes, and the limit is {NAME_LIMIT}"
