@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "src" / "anyq"
 
 #: From the ground up. A name stands for the module or the folder `anyq.<name>`; the longest match counts.
 LAYERS = [
-    {"errors", "settings", "_extras"},  # names for everyone
+    {"errors", "settings", "_extras", "_version"},  # names for everyone
     {"embedded", "_embedded"},  # a server without set-up
     {"_core"},  # pure rules
     {"metrics.sink"},  # the protocol that services report to; its adapters are edges

@@ -76,9 +76,7 @@ def _admit_any(
     """Read an entry, whatever is in it."""
     data, name, lost, doom = _search(fields)
     if data is None:
-        return Spoiled(
-            lane, entry, "malformed", "no field 'd'", fields=tuple(fields), lost=lost, home=home
-        )
+        return Spoiled(lane, entry, "malformed", "no field 'd'", fields=tuple(fields), lost=lost, home=home)
     if name is not None and len(name) > NAME_LIMIT:
         detail = f"a name of {len(name)} bytes, and the limit is {NAME_LIMIT}"
         return Spoiled(lane, entry, "malformed", detail, data, name, lost=lost, home=home)

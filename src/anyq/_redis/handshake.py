@@ -7,12 +7,12 @@ goes on serving the connection as its default user, which may well be allowed to
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import attrs
 from redis.exceptions import RedisError
 
+from .._version import installed_version
 from ..errors import ConfigurationError, ConnectionLost
 from . import credentials
 from .address import Address
@@ -22,17 +22,9 @@ Command = tuple[bytes | str | int, ...]
 Exchange = Callable[[list[Command]], Awaitable[list[Any]]]
 """Sends commands in one write and returns their replies, errors among them as instances."""
 
-
-def _library_version() -> str:
-    try:
-        return version("anyq")
-    except PackageNotFoundError:  # run from a source tree that was never installed
-        return "0"
-
-
 _LIBRARY: list[Command] = [
     (b"CLIENT", b"SETINFO", b"LIB-NAME", b"anyq"),
-    (b"CLIENT", b"SETINFO", b"LIB-VER", _library_version()),
+    (b"CLIENT", b"SETINFO", b"LIB-VER", installed_version() or "0"),
 ]
 
 

@@ -11,13 +11,12 @@ import platform
 import socket
 import time
 from collections.abc import Callable, Sequence
-from functools import cache
 from heapq import nsmallest
-from importlib.metadata import PackageNotFoundError, version
 
 import anyio
 
 from .._core.workers import RUNS_LISTED, Portrait, pack_record
+from .._version import installed_version
 from .branch import Branch
 from .heartbeat import Heartbeat
 from .runners import Runner, Runners
@@ -52,7 +51,7 @@ class Pulse:
             name=name,
             host=socket.gethostname(),
             pid=os.getpid(),
-            version=_version(),
+            version=installed_version(),
             python=platform.python_version(),
             backend=anyio.get_cancelled_exc_class().__module__.partition(".")[0],
             concurrency=concurrency,
@@ -130,11 +129,3 @@ class Pulse:
 
 def _since(runner: Runner) -> float:
     return runner.since
-
-
-@cache
-def _version() -> str:
-    try:
-        return version("anyq")
-    except PackageNotFoundError:  # run from its sources
-        return ""

@@ -28,7 +28,7 @@ class Crew:
         self.waiting = 0
 
     def rests(self) -> None:
-        """A runner becomes idle: each reader that has nothing for it gets its turn, so that no queue starves another."""
+        """One more is idle: each reader that has nothing for it gets its turn, so that no queue starves another."""
         self.idle += 1
         if self.waiting:
             for room in self.rooms:

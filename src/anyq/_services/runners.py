@@ -76,7 +76,7 @@ class Runner:
     """One of N: its scope, and what it does now.
 
     Attributes:
-        scope: Cancelling it cuts the running job short.
+        scope: Cancelling it cuts the running job short; there is one before there is a job.
         job: The running job.
         since: When its run began, on the monotonic clock.
         limited: Whether its scope may be cancelled: this run has a deadline, or was cut.
@@ -87,7 +87,7 @@ class Runner:
     __slots__ = ("job", "limited", "scope", "since", "thread", "waits")
 
     def __init__(self) -> None:
-        self.scope = anyio.CancelScope()
+        self.scope: anyio.CancelScope
         self.job: Job | None = None
         self.since = 0.0
         self.limited = False

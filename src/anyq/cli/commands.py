@@ -7,9 +7,10 @@ and what they draw with; only the help, and a shell that completes, ask for all 
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 
 import click
+
+from .._version import installed_version
 
 #: Each command, and the module here that has it.
 COMMANDS = {
@@ -50,11 +51,7 @@ class Commands(click.Group):
 def _say_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if not wanted or context.resilient_parsing:
         return
-    try:
-        said = version("anyq")
-    except PackageNotFoundError:  # run from its sources
-        said = "(not installed)"
-    click.echo(f"anyq {said}")
+    click.echo(f"anyq {installed_version() or '(not installed)'}")
     context.exit()
 
 
