@@ -1,7 +1,7 @@
 """No test sleeps to wait for something to happen: it waits for the event, and so is neither slow nor flaky.
 
-What may sleep stands in tests/sleeps_allowed.txt, each with its reason. A handler whose work must take time
-calls `tests.support.work_for(seconds)`, which is such a place. A test on the autojump clock sleeps for free.
+What may sleep stands in tests/sleeps_allowed.txt, each with its reason: a handler whose work must take time, for one. A
+test on the autojump clock sleeps for free.
 """
 
 from __future__ import annotations

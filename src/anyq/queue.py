@@ -45,6 +45,9 @@ L = TypeVar("L", bound=Lifespan)
 
 DEFAULT_URL = "redis://localhost:6379/0"
 
+#: Jobs of one call whose ids share a look at the clock: those of a few milliseconds.
+_SAME_MOMENT = 200
+
 
 class Enqueuing(Protocol):
     """Some jobs on their way to Redis, as whoever traces them sees it.
@@ -506,11 +509,15 @@ class Queue(Operating):
         keeps: bool | None,
     ) -> Iterator[bytes]:
         """Make jobs one after the other, and their handles."""
-        make_id, now, override, extras = id_maker().at, wall_ms(), options.override, options.extras
-        for body in bodies:
-            job_id = make_id(now)
-            handles.append(JobHandle(self, job_id, name, keeps=keeps))
-            yield encode(job_id, body, now, 0, override, extras)
+        make_id, override, extras = id_maker().at, options.override, options.extras
+        now = wall_ms()
+        for first in range(0, len(bodies), _SAME_MOMENT):
+            # When they are about to be sent: about there in the stream a job is looked for, by the time in its id.
+            moment = wall_ms()
+            for body in bodies[first : first + _SAME_MOMENT]:
+                job_id = make_id(moment)
+                handles.append(JobHandle(self, job_id, name, keeps=keeps))
+                yield encode(job_id, body, now, 0, override, extras)
 
     def _ready_to_wait(self, options: Options) -> Options:
         """Look whether jobs can wait for others here, and write down for whom."""

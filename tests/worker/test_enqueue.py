@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections import UserDict
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ from tests.worker.conftest import Notes, drained, length, payloads, rows, workin
 
 from anyq import Backoff, Limits, NotOpen, PayloadRefused, Queue, QueueFull, Retention, Task, current_job
 from anyq._core.codec import decode
+from anyq._core.ids import IdMaker, made_at
 from anyq._core.values import pack
+from anyq._services.clock import wall_ms
 
 pytestmark = pytest.mark.anyio
 
@@ -128,6 +131,20 @@ async def test_ten_thousand_from_a_generator_arrive_in_order(queue: Queue, note:
         assert [payload["a"] for payload in await payloads(queue)] == list(range(10_000))
     ids = [handle.id for handle in handles]
     assert ids == sorted(set(ids)), "made ids sort by the order of their making"
+
+
+async def test_an_id_tells_when_its_job_was_sent_also_late_in_a_long_call(
+    queue: Queue, note: Task[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By that time a job is looked for, in a window of seconds; the last of a call may be sent long after the first."""
+    monkeypatch.setattr("anyq.queue.wall_ms", itertools.count(1_800_000_000_000, 10_000).__next__)
+    maker = IdMaker(wall_ms, random.getrandbits)  # of its own: the process's would stay ahead of the clock
+    monkeypatch.setattr("anyq.queue.id_maker", lambda: maker)
+    async with queue:
+        handles = await note.enqueue_many((number,) for number in range(1000))
+    moments = [made_at(handle.id) or 0 for handle in handles]
+    assert moments == sorted(moments)
+    assert moments[-1] - moments[0] == 40_000
 
 
 async def test_no_call_at_all_is_no_round_trip(queue: Queue, note: Task[..., Any]) -> None:

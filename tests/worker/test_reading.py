@@ -109,3 +109,27 @@ async def test_a_job_begins_before_the_next_read_is_sent_while_runners_are_idle(
             await notes.first(number)
             await worker.wait_idle()
     assert not any(notes.made)
+
+
+async def test_a_busy_queue_does_not_starve_one_with_priorities_beside_it(
+    queue: Queue, redis_url: str, notes: Notes[str]
+) -> None:
+    """Of the one with priorities nothing is taken ahead, so it is served only if a runner is seen idle now and then."""
+    other = Queue("other", redis_url)
+
+    @queue.task
+    async def busy() -> None:
+        await anyio.sleep(0.02)
+        notes.add("busy")
+
+    @other.task
+    async def pressing() -> None:
+        notes.add("pressing")
+
+    async with queue, other, working(queue, other, concurrency=1):
+        await busy.enqueue_many([()] * 500)
+        await notes.first(20)
+        await pressing.options(priority=9).enqueue_many([()] * 5)
+        while notes.made.count("pressing") < 5:
+            await notes.first(len(notes.made) + 1)
+        assert notes.made.count("busy") < 250

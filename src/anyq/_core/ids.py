@@ -56,7 +56,7 @@ class IdMaker:
         return self.at(self._clock())
 
     def at(self, now: int) -> str:
-        """Make the next id, at epoch millisecond ``now``: for who makes many at once."""
+        """Make the next id, at epoch millisecond ``now`` or later: for who makes many at once."""
         low = self._low + 1
         # A clock that steps back keeps the old millisecond: ids of one program never go backwards.
         if now > self._millisecond or low > _LOW_MASK:

@@ -12,7 +12,8 @@ class Crew:
 
     Attributes:
         size: How many there are.
-        idle: How many wait for a job; one that goes from job to job is not among them.
+        idle: How many wait for a job, or give others a turn between two; one that goes from job to job is not among
+            them.
         finished: Runs that ended, ever.
         rooms: Those of all the readers that feed them.
         waiting: How many readers wait for room: while none does, a runner need not tell what it takes.

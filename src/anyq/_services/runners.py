@@ -274,7 +274,11 @@ class Runners:
             now = clock()
             if now > self._turn_ends:
                 self._turn_ends = now + _TURN  # one gives the others a turn; that will do for all
-                await checkpoint()
+                crew.rests()  # for the moment: a queue that has nothing here gets its share
+                try:
+                    await checkpoint()
+                finally:
+                    crew.idle -= 1
                 now = clock()
 
     async def _refill(self) -> bool:

@@ -146,7 +146,7 @@ class Publishing:
         args: list[bytes | str | int] = [batch, lowest, max_length, REMEMBERED, len(jobs)]
         for name, alike in groupby(jobs, attrgetter("name")):
             envelopes = [job.envelope for job in alike]
-            args += name, len(envelopes), *envelopes
+            args += [name, len(envelopes), *envelopes]
         keys = (self._keys.stream, self._sent, *(self._counted if max_length else ()))
         if await self._tally.run(scripts.PUBLISH, keys, args) != 1:
             raise Full
