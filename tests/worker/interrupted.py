@@ -24,4 +24,6 @@ async def main(url: str, name: str) -> None:
 
 if __name__ == "__main__":
     backend, url, name = sys.argv[1:]
+    # Whoever began the tests may ignore it, as a shell does for what it puts into the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     anyio.run(main, url, name, backend=backend)
