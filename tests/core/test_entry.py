@@ -51,6 +51,14 @@ def test_lost_deliveries_count_as_runs() -> None:
     assert (job.attempt, job.lost) == (7, 4)
 
 
+@pytest.mark.parametrize("lost", [0, 4])
+def test_deliveries_lost_before_the_job_came_back_are_among_its_failed_runs(lost: int) -> None:
+    envelope = encode("id", BODY, 1000, 3, extras=Extras(lost=2))
+    job = read(b"d", envelope, b"n", b"welcome", *((b"l", b"%d" % lost) if lost else ()))
+    assert isinstance(job, Job)
+    assert (job.attempt, job.lost) == (4 + lost, 2 + lost)
+
+
 def test_a_job_without_a_name_has_an_empty_one() -> None:
     job = read(b"d", ENVELOPE)
     assert isinstance(job, Job)

@@ -55,12 +55,8 @@ def end_now(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (
-            OSError,
-            ValueError,
-            AttributeError,
-        ):  # nobody reads it any more, or it was closed at the start
-            continue
+        except (OSError, ValueError, AttributeError):
+            continue  # nobody reads it any more, or it was closed at the start
     os._exit(code)
 
 
