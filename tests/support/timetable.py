@@ -136,6 +136,22 @@ class Timetable:
         if self._again():
             assert await scheduling.fire([(known, decision.firing, decision.runs)]) == [False]
 
+    async def redefine(self) -> None:
+        """A definition is written over one that somebody has found due, and keeps its time: they do nothing."""
+        hands, name = self._some_hands(), self._walk.random.choice(NAMES)
+        await hands.scheduling.remove(name)
+        self._generations[name] += 1
+        spec = Spec(name=name, task="task", when=Every(60), body=b"\x80", limit=3)
+        now, _ = await hands.scheduling.read([name])
+        assert await hands.scheduling.put(spec, None, now, keep=False, anew=True)
+        [known] = (await hands.scheduling.read([name]))[1]
+        firing = judge(spec, now, now, known.fired)
+        runs = [self._run(spec, planned, now) for planned in firing.times]
+        assert runs
+        changed = attrs.evolve(spec, limit=20)
+        assert await hands.scheduling.put(changed, known, now, keep=True, anew=False)
+        assert await hands.scheduling.fire([(known, firing, runs)]) == [False]
+
     async def pause(self) -> None:
         """A schedule is paused."""
         hands, name = self._some_hands(), self._walk.random.choice(NAMES)

@@ -165,6 +165,7 @@ class Walk:
             (3, self.timetable.plan),
             (4, self.timetable.decide),
             (6, self.timetable.fire),
+            (1, self.timetable.redefine),
             (1, self.timetable.pause),
             (1, self.timetable.resume),
             (1, self.timetable.remove),
