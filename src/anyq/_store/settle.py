@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 import attrs
+import msgpack
 
 from .._core.codec import member_id
 from .._core.keys import GROUP, Keys
@@ -20,6 +21,9 @@ from .tally import MINUTES, Tally
 #: to end: nothing was done.
 CANCELLED: Final = 2
 NOT_ASKED: Final = 2
+
+#: A list of byte strings for a script's `cmsgpack`, which is older than MessagePack's type for bytes.
+_as_list = msgpack.Packer(use_bin_type=False).pack
 
 
 @attrs.frozen
@@ -114,7 +118,7 @@ class Settling:
 
     async def ack(self, lane: bytes, entries: Sequence[bytes]) -> list[int]:
         """Acknowledge and delete; 1 per entry that was still there, else -1."""
-        replies = await self._counting(scripts.ACK, (lane,), (GROUP, *entries))
+        replies = await self._counting(scripts.ACK, (lane,), (GROUP, _as_list(entries)))
         return replies or [1] * len(entries)
 
     async def complete(self, lane: bytes, done: Sequence[Kept]) -> list[int]:
