@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import attrs
 import msgpack
 import pytest
 from hypothesis import given
@@ -9,7 +12,7 @@ from hypothesis import strategies as st
 
 from anyq._core.codec import encode, recode
 from anyq._core.entry import Spoiled, admit
-from anyq._core.job import Extras, Job, Override
+from anyq._core.job import NO_EXTRAS, NO_OVERRIDE, Extras, Job, Override
 
 BODY = msgpack.packb({"a": 1})
 ENVELOPE = encode("id", BODY, 1000, 2, Override(5), Extras(timeout=1.0))
@@ -25,6 +28,49 @@ def test_an_entry_becomes_a_job() -> None:
     assert (job.queue, job.id, job.name, job.attempt, job.body) == ("q", "id", "welcome", 3, BODY)
     assert (job.lane, job.entry, job.lost, job.home) == (b"lane", b"1-1", 0, "home")
     assert (job.override, job.extras) == (Override(5), Extras(timeout=1.0))
+
+
+def test_the_quick_way_makes_the_same_job_as_the_long_one() -> None:
+    envelope = encode("id", BODY, 1000, 2)
+    quick, long = read(b"d", envelope, b"n", b"welcome"), read(b"n", b"welcome", b"d", envelope)
+    assert isinstance(quick, Job)
+    assert isinstance(long, Job)
+    for field in attrs.fields(Job):
+        assert getattr(quick, field.name) == getattr(long, field.name), field.name
+    assert (quick.override, quick.extras) == (long.override, long.extras) == (NO_OVERRIDE, NO_EXTRAS)
+    assert quick.override is NO_OVERRIDE
+    assert quick.extras is NO_EXTRAS
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ("id", BODY, 1000, -1),
+        ("id", BODY, -1, 0),
+        ("id", BODY, 1000, 2**53),
+        ("id", BODY, True, 0),
+        ("id", BODY, 1000, False),
+        ("id", BODY, 1000.0, 0),
+        ("id", "text", 1000, 0),
+        (1, BODY, 1000, 0),
+        ("id", BODY),
+    ],
+)
+def test_the_quick_way_takes_no_other_envelope(fields: tuple[Any, ...]) -> None:
+    spoiled = read(b"d", msgpack.packb(fields), b"n", b"welcome")
+    assert isinstance(spoiled, Spoiled)
+    assert spoiled.reason == "decode_failed"
+
+
+def test_a_known_name_is_not_decoded_again() -> None:
+    known = b"welcome".decode()  # an object of its own
+    fields = (b"d", encode("id", BODY, 1000), b"n", b"welcome")
+    job = admit("q", b"lane", b"1-1", fields, 1000, None, {b"welcome": known})
+    other = admit("q", b"lane", b"1-1", fields, 1000, None, {b"other": "other"})
+    assert isinstance(job, Job)
+    assert isinstance(other, Job)
+    assert job.name is known
+    assert other.name == known
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, wraps
+from inspect import signature
 from typing import Any
 
 import pytest
@@ -125,6 +126,43 @@ def test_a_coroutine_function_runs_in_the_loop_and_any_other_in_a_thread(
     function: Callable[..., Any], style: str
 ) -> None:
     assert Runnable.of("task", function, Policy()).style == style
+
+
+async def shown(a: int) -> None: ...
+
+
+@wraps(shown)
+async def wrapping(*args: Any, **kwargs: Any) -> None: ...
+
+
+async def signed(*args: Any, **kwargs: Any) -> None: ...
+
+
+signed.__signature__ = signature(shown)  # type: ignore[attr-defined]
+
+
+async def one_or_none(a: int, /) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "policy", "binds"),
+    [
+        (shown, Policy(), True),
+        (Service().run, Policy(), True),
+        (Service.static, Policy(), True),
+        (shown, Policy(timeout=1), False),
+        (plain, Policy(), False),
+        (Service(), Policy(), False),
+        (partial(shown), Policy(), False),
+        (wrapping, Policy(), False),
+        (signed, Policy(), False),
+        (one_or_none, Policy(), False),
+    ],
+)
+def test_a_call_says_what_does_not_fit_if_it_does_nothing_else(
+    function: Callable[..., Any], policy: Policy, binds: bool
+) -> None:
+    assert Runnable.of("task", function, policy).binds is binds
 
 
 def test_the_quick_check_is_only_for_what_can_be_called_by_name() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,6 +51,14 @@ def queue(redis_url: str, notes: Notes[Any]) -> Queue:
     async def anything(**more: int) -> None:
         notes.add(("anything", more))
 
+    async def inner(a: int) -> None:
+        notes.add(("wrapped", a))
+
+    @functools.wraps(inner)
+    async def wrapper(*args: Any, **kwargs: Any) -> None:
+        await inner(*args, **kwargs)
+
+    queue.task(wrapper, name="wrapped")
     return queue
 
 
@@ -201,6 +210,7 @@ MISFITS: Mapping[str, tuple[str, Any, str]] = {
     "one for a task that takes none": ("nothing", {"a": 1}, "no such parameter: 'a'"),
     "an empty name": ("nothing", {"": 1}, "no such parameter: ''"),
     "a very long name": ("nothing", {"x" * 5000: 1}, "no such parameter: 'xxx"),
+    "another name, for a task that shows another's parameters": ("wrapped", {"c": 1}, "missing: a"),
     "a second positional argument without the first": ("positional", {"b": 1}, "missing: a"),
 }  # fmt: skip
 
@@ -222,6 +232,32 @@ async def test_a_payload_that_does_not_fit_the_task_is_given_up_at_once(
     assert letter["d"] == envelope(payload)
     assert worker.statistics().started == 1
     assert worker.statistics().retried == 0
+
+
+async def test_a_payload_that_fits_may_leave_out_what_has_a_default(queue: Queue, notes: Notes[Any]) -> None:
+    payloads: dict[str, Any] = {"pick": {"a": 1}, "anything": {"c": 3}, "wrapped": {"a": 2}, "nothing": {}}
+    async with queue:
+        for task, payload in payloads.items():
+            await put(queue, "d", envelope(payload), "n", task)
+        worker = await drained(queue)
+    assert sorted(notes.made, key=str) == [
+        ("anything", {"c": 3}), ("pick", 1, 2), ("wrapped", 2), "nothing",
+    ]  # fmt: skip
+    assert worker.statistics().failed == 0
+
+
+async def test_a_type_error_of_the_handlers_own_is_its_failure(queue: Queue) -> None:
+    @queue.task(attempts=1)
+    async def careless(a: int) -> None:
+        a("b")  # type: ignore[operator]
+
+    async with queue:
+        await careless.enqueue(1)
+        worker = await drained(queue)
+        letter = await dead_letter(queue)
+    assert (letter["reason"], letter["error"]) == (b"retries_exhausted", b"TypeError")
+    assert letter["message"] == b"'int' object is not callable"
+    assert worker.statistics().failed == 1
 
 
 async def test_a_positional_default_is_not_taken_for_its_neighbour(queue: Queue, notes: Notes[Any]) -> None:

@@ -24,6 +24,7 @@ from .keys import DEFAULT_PRIORITY, PRIORITIES
 from .values import ARRAY, MAP, Undecodable, require_depth, unpack, unpack_first
 
 __all__ = [
+    "LARGEST",
     "Undecodable",
     "decode",
     "delayed_member",
@@ -66,8 +67,8 @@ _FOREIGN_MAXIMUM = 30.0
 _FOREIGN_MULTIPLIER = 2.0
 _FOREIGN_SPREAD = 0.1
 
-# Whole numbers up to here are the same as floats in every language; what is longer is cut to it (285,000 years).
-_LARGEST: Final = 2**53 - 1
+#: Whole numbers up to here are the same as floats in every language; what is longer is cut to it (285,000 years).
+LARGEST: Final = 2**53 - 1
 
 #: Bytes of an envelope in which its id is found.
 _HEAD: Final = 280
@@ -159,16 +160,6 @@ def decode(data: bytes) -> tuple[str, bytes, int, int, Override, Extras]:
         Undecodable: The bytes are no envelope; the message says what is wrong.
     """
     fields, rest = unpack_first(data)
-    if not rest and type(fields) is ARRAY and len(fields) == 4:
-        # As every program writes it: the path of every job.
-        job_id, payload, created_ms, failed = fields
-        if (
-            type(job_id) is str
-            and type(payload) is bytes
-            and type(created_ms) is type(failed) is int
-            and created_ms >= 0 <= failed <= _LARGEST
-        ):
-            return job_id, payload, created_ms, failed, NO_OVERRIDE, NO_EXTRAS
     require_depth(fields)
     if type(fields) is MAP:
         fields = _positions(fields, _ENVELOPE_NAMES)
@@ -184,7 +175,7 @@ def decode(data: bytes) -> tuple[str, bytes, int, int, Override, Extras]:
     failed = fields[3] if len(fields) > 3 and fields[3] is not None else 0
     if type(created_ms) is not int or type(failed) is not int or created_ms < 0 or failed < 0:
         raise Undecodable("the time or the attempt is no whole number >= 0")
-    if failed > _LARGEST:  # one more, and the job could not be written down again
+    if failed > LARGEST:  # one more, and the job could not be written down again
         raise Undecodable("the attempt is out of range")
     override = NO_OVERRIDE
     extras = NO_EXTRAS
@@ -236,7 +227,7 @@ def _backoff_fields(backoff: Backoff | None) -> list[Any] | None:
         backoff.kind,
         _to_milliseconds(backoff.delay),
         _to_milliseconds(backoff.maximum),
-        min(backoff.multiplier, float(_LARGEST)) if grows else None,
+        min(backoff.multiplier, float(LARGEST)) if grows else None,
         _to_milliseconds(backoff.spread) if grows else 0,
     ]
 
@@ -264,7 +255,7 @@ def _read_backoff(fields: Any, *, full_jitter: bool) -> Backoff:
         raise Undecodable("the retry override's backoff is no array of 5 that begins with its kind")
     kind, delay, maximum, multiplier, spread = fields
     for number in (delay, maximum, multiplier, spread):
-        if number is not None and (type(number) not in (int, float) or not 0 <= number <= _LARGEST):
+        if number is not None and (type(number) not in (int, float) or not 0 <= number <= LARGEST):
             raise Undecodable("the retry override's backoff has a number out of range")
     if delay is None:
         raise Undecodable("the retry override's backoff has no delay")
@@ -385,7 +376,7 @@ def _word(value: Any) -> str:
 
 
 def _moment(value: Any) -> int | None:
-    return value if type(value) is int and 0 < value <= _LARGEST else None
+    return value if type(value) is int and 0 < value <= LARGEST else None
 
 
 def _words(value: Any) -> tuple[str, ...]:
@@ -393,8 +384,8 @@ def _words(value: Any) -> tuple[str, ...]:
 
 
 def _milliseconds(value: Any) -> float | None:
-    return value / 1000 if type(value) is int and 0 < value <= _LARGEST else None
+    return value / 1000 if type(value) is int and 0 < value <= LARGEST else None
 
 
 def _to_milliseconds(seconds: float) -> int:
-    return round(min(seconds * 1000, _LARGEST))
+    return round(min(seconds * 1000, LARGEST))

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import attrs
+import msgpack
 
 from ..settings import NAME_LIMIT
-from .codec import Undecodable, decode
-from .job import Job
+from .codec import LARGEST, Undecodable, decode
+from .job import Job, ordinary
+from .values import BROKEN, no_extension
 
 #: The reason of a job that waited for another, which was given up or cancelled.
 PARENT_FAILED: Final = "parent_failed"
+
+_NO_NAMES: Mapping[bytes, str] = {}
+
+_unpack = msgpack.unpackb
 
 
 @attrs.frozen
@@ -43,7 +49,13 @@ class Spoiled:
 
 
 def admit(
-    queue: str, lane: bytes, entry: bytes, fields: Sequence[bytes] | None, limit: int, home: Any
+    queue: str,
+    lane: bytes,
+    entry: bytes,
+    fields: Sequence[bytes] | None,
+    limit: int,
+    home: Any,
+    names: Mapping[bytes, str] = _NO_NAMES,
 ) -> Job | Spoiled:
     """Read one entry.
 
@@ -54,18 +66,24 @@ def admit(
         fields: Its fields and values, one after the other.
         limit: The largest envelope in bytes.
         home: The channels of its queue, carried along.
+        names: Names of tasks that are known, by their bytes; any other is decoded.
     """
     if fields and len(fields) == 4:
         # As every program writes it: the path of every job.
         first, data, second, name = fields
         if first == b"d" and second == b"n" and len(name) <= NAME_LIMIT and len(data) <= limit:
             try:
-                job_id, body, created_ms, failed, override, extras = decode(data)
-                return Job(
-                    queue, job_id, name.decode(), failed + 1, created_ms, override, extras, body, lane, entry,
-                    extras.lost, home,
-                )  # fmt: skip
-            except (Undecodable, UnicodeDecodeError):
+                job_id, body, created_ms, failed = _unpack(data, max_ext_len=0, ext_hook=no_extension)
+                if (
+                    type(job_id) is str
+                    and type(body) is bytes
+                    and type(created_ms) is type(failed) is int
+                    and created_ms >= 0
+                    and (not failed or 0 < failed <= LARGEST)
+                ):
+                    text = names.get(name) or name.decode()
+                    return ordinary(queue, job_id, text, failed + 1, created_ms, body, lane, entry, home)
+            except BROKEN:
                 pass  # what is wrong with it is said below
     return _admit_any(queue, lane, entry, fields or (), limit, home)
 

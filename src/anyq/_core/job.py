@@ -221,3 +221,48 @@ class Job:
 
     def __repr__(self) -> str:
         return f"<Job {self.id!r} {self.name!r} of {self.queue!r}, attempt {self.attempt} of {self.attempts or '?'}>"
+
+
+_blank = object.__new__
+
+
+def ordinary(
+    queue: str,
+    job_id: str,
+    name: str,
+    attempt: int,
+    created_ms: int,
+    body: bytes,
+    lane: bytes,
+    entry: bytes,
+    home: Any,
+) -> Job:
+    """Make a job that asks for nothing of its own, as `Job` itself would: this is the path of every job.
+
+    A class is called by way of a look-up, a tuple and a frame that is no part of the caller's: a quarter of the time.
+    """
+    job = _blank(Job)
+    job.queue = queue
+    job.id = job_id
+    job.name = name
+    job.attempt = attempt
+    job.created_ms = created_ms
+    job.override = NO_OVERRIDE
+    job.extras = NO_EXTRAS
+    job.body = body
+    job.lane = lane
+    job.entry = entry
+    job.lost = 0
+    job.home = home
+    job.attempts = 0
+    job.result_ttl = None
+    job.recorded = False
+    job.seconds = 0.0
+    job.result = None
+    job._payload = None
+    job.deadline_ms = None
+    job.ended = False
+    job.cut = None
+    job.overdue = None
+    job.notes = None
+    return job

@@ -134,7 +134,9 @@ class Runnable:
         limiter: The worker's limiter for those.
         inner: What the chain calls innermost.
         needs: The parameters that the worker fills.
-        plain: Whether a run is nothing but a call with the payload: of a coroutine function, without a timeout.
+        attempts: How many runs a job has that says nothing of it.
+        binds: Whether a run is nothing but a call with the payload, and that call tells by a `TypeError` that the
+            payload does not fit: of a coroutine function as it was written, without a timeout.
     """
 
     name: str
@@ -148,10 +150,17 @@ class Runnable:
     limiter: Any = None
     inner: Runnable | None = None
     needs: tuple[str, ...] = ()
-    plain: bool = attrs.field(init=False)
+    attempts: int = attrs.field(init=False)
+    binds: bool = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.plain = self.style == "async" and self.exact is not None and self.policy.timeout is None
+        self.attempts = self.policy.attempts or 1
+        self.binds = (
+            self.style == "async"
+            and self.exact is not None
+            and self.policy.timeout is None
+            and _only_binds(self.function)
+        )
 
     @staticmethod
     def of(
@@ -204,6 +213,18 @@ class Runnable:
         if self.parameters is None or (type(payload) is dict and payload.keys() == self.exact):
             return None
         return self.parameters.misfit(payload)
+
+
+def _only_binds(function: Callable[..., Any]) -> bool:
+    """Tell whether to call it binds its arguments, by the signature that it shows, and runs nothing yet."""
+    code = getattr(function, "__code__", None)
+    return (
+        (inspect.isfunction(function) or inspect.ismethod(function))
+        and code is not None
+        and bool(code.co_flags & inspect.CO_COROUTINE)
+        and not hasattr(function, "__wrapped__")
+        and not hasattr(function, "__signature__")
+    )
 
 
 def _title(name: str) -> str:

@@ -33,12 +33,13 @@ _pack = msgpack.Packer(use_bin_type=True).pack
 _unpack = msgpack.unpackb
 
 
-def _no_extension(code: int, _data: bytes) -> Any:
+def no_extension(code: int, _data: bytes) -> Any:
+    """Refuse an extension type: what every call of the decoder is told."""
     raise ValueError(f"extension type {code}")  # one of no length gets past ``max_ext_len``
 
 
 #: What decoding hostile bytes can raise.
-_BROKEN = (ValueError, TypeError, OverflowError, RecursionError, MemoryError)
+BROKEN = (ValueError, TypeError, OverflowError, RecursionError, MemoryError)
 
 
 class Undecodable(Exception):
@@ -145,17 +146,17 @@ def _require_text(text: str, path: str) -> None:
         raise PayloadRefused(f"{path} is not valid Unicode: {error.reason} at {error.start}") from None
 
 
-def unpack(data: bytes, *, depth: int = DEPTH) -> Any:
+def unpack(data: bytes, depth: int = DEPTH) -> Any:
     """Decode one value that fills ``data``.
 
     Raises:
         Undecodable: It is not one, or it is nested too deeply.
     """
     try:
-        value = _unpack(data, max_ext_len=0, ext_hook=_no_extension)
+        value = _unpack(data, max_ext_len=0, ext_hook=no_extension)
     except msgpack.ExtraData as extra:
         raise Undecodable(f"{len(extra.extra)} bytes follow the value") from None
-    except _BROKEN as error:
+    except BROKEN as error:
         raise _undecodable(error) from None
     if len(data) > depth:
         require_depth(value, depth)
@@ -173,10 +174,10 @@ def unpack_first(data: bytes) -> tuple[Any, bytes]:
         Undecodable: There is none.
     """
     try:
-        return _unpack(data, max_ext_len=0, ext_hook=_no_extension), b""
+        return _unpack(data, max_ext_len=0, ext_hook=no_extension), b""
     except msgpack.ExtraData as extra:
         return extra.unpacked, bytes(extra.extra)
-    except _BROKEN as error:
+    except BROKEN as error:
         raise _undecodable(error) from None
 
 

@@ -342,7 +342,7 @@ class Branch:
         """
         home, prepare = self.home, Preparing(self._plan.policy, tuple(around), given)
         home.prepare = prepare.late
-        home.tasks.update({name: prepare(task) for name, task in home.source.items()})
+        home.take_in({name: prepare(task) for name, task in home.source.items()})
         if home.fallback is not None:
             home.fallback = prepare(home.fallback)
 

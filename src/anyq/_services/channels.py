@@ -21,6 +21,9 @@ from ..metrics.sink import Observation
 
 T = TypeVar("T")
 
+#: More than there will ever be; compared as quickly as a small number is.
+_NO_BOUND = 2**30 - 1
+
 #: Notices that may wait to be written, and observations to be taken: more are dropped and counted, so that
 #: observability never slows a job.
 _NOTICES = 50_000
@@ -37,7 +40,7 @@ class Channel(Generic[T]):
 
     __slots__ = ("_batch", "_size", "receive", "send")
 
-    def __init__(self, size: float = math.inf) -> None:
+    def __init__(self, size: int = _NO_BOUND) -> None:
         self.send: MemoryObjectSendStream[list[T]]
         self.receive: MemoryObjectReceiveStream[list[T]]
         self.send, self.receive = anyio.create_memory_object_stream[Any](math.inf)

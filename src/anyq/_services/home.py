@@ -23,6 +23,7 @@ class Home:
     Attributes:
         queue: The queue's name.
         tasks: The tasks by name, ready to run here.
+        names: Their names, by the bytes that come from Redis.
         source: The queue's tasks by name.
         prepare: Makes the one of the other.
         fallback: Takes the jobs whose name no task has.
@@ -52,14 +53,21 @@ class Home:
     clock: ServerClock
     tasks: dict[str, Runnable] = attrs.field(factory=dict[str, Runnable])
     prepare: Callable[[Runnable], Runnable] = attrs.field(default=lambda task: task)
+    names: dict[bytes, str] = attrs.field(factory=dict[bytes, str])
     unknown: dict[str, int] = attrs.field(factory=dict[str, int])
+
+    def take_in(self, tasks: Mapping[str, Runnable]) -> None:
+        """These are ready to run here."""
+        self.tasks.update(tasks)
+        self.names.update((name.encode(), name) for name in tasks)
 
     def find(self, name: str) -> Runnable | None:
         """Give the task that was registered under this name while the worker ran, else the fallback."""
         late = self.source.get(name)
         if late is None:
             return self.fallback
-        task = self.tasks[name] = self.prepare(late)
+        task = self.prepare(late)
+        self.take_in({name: task})
         return task
 
     def forget(self, name: str) -> None:

@@ -24,6 +24,7 @@ from .cancels import Cancels
 from .channels import Bulletin, Jobs, Outcomes
 from .clock import wall_ms
 from .gate import Gate
+from .home import Home
 from .ledger import Ledger
 from .patience import Patience
 from .reconciling import Reconciling
@@ -82,7 +83,7 @@ class Reader:
         room: Room,
         jobs: Jobs,
         outcomes: Outcomes,
-        home: object,
+        home: Home,
         bulletin: Bulletin,
         largest: int,
         safe: Callable[[], bool],
@@ -213,7 +214,8 @@ class Reader:
     def _take_in(self, deliveries: Iterable[Delivery]) -> tuple[int, list[Job]]:
         """Write all that came into the ledger; give how many entries it was, and the jobs that are to run."""
         taken = weight = 0
-        gate = self._gate
+        queue, largest, home, gate = self._queue, self._largest, self._home, self._gate
+        names = home.names
         jobs: list[Job] = []
         for lane, entries in deliveries:
             taken += len(entries)
@@ -223,7 +225,7 @@ class Reader:
                 entry, fields = entries.pop()
                 if entry in held:  # delivered once more, by a server that forgot the first time (a failover)
                     continue
-                held[entry] = job = admit(self._queue, lane, entry, fields, self._largest, self._home)
+                held[entry] = job = admit(queue, lane, entry, fields, largest, home, names)
                 if isinstance(job, Spoiled):
                     weight += len(job.data)
                     self._outcomes.dead.put(job)

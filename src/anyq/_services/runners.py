@@ -13,7 +13,7 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from functools import partial
 from inspect import iscoroutine
@@ -58,10 +58,6 @@ logger = logging.getLogger("anyq.runners")
 
 #: Seconds of jobs that never suspend after which the runners let others have a turn.
 _TURN = 0.004
-
-
-#: Instead of a payload: the job does not run.
-_UNFIT: Any = object()
 
 
 class TimedOut(TimeoutError):
@@ -241,29 +237,32 @@ class Runners:
                 task = home.tasks.get(job.name) or home.find(job.name)
                 if task is None:
                     self._park(job, home)
-                elif (payload := self._prepare(job, task, home)) is not _UNFIT:
+                    now = clock()
+                elif (run := self._begin(job, task, home, runner)) is None:
+                    now = clock()
+                else:
                     running_job.set(job)
                     before = copy_context()
                     home.counts.started += 1
                     if home.bulletin.events:
                         home.bulletin.notice(notices.active(job, wall_ms()))
                     try:
-                        if task.plain and job.extras is NO_EXTRAS and not job.lost:
-                            value = await task.function(**payload)
-                        else:
-                            value = await self._specially(job, payload, task, home, runner)
+                        value = await run
                     except BaseException as error:  # what ends the worker is raised again
                         if _ends_us(error):
                             raise
                         await self._raised(job, task, home, runner, error)
+                        now = clock()
                     else:
-                        self._returned(job, home, value, clock() - now)
-                    clean = _is(before)
+                        now = clock()
+                        self._returned(job, home, value, now - runner.since)
+                    try:
+                        clean = copy_context() == before
+                    except Exception:  # noqa: BLE001 - a value in it cannot be compared, and says so in its own way
+                        clean = False
             finally:
                 runner.job = None
                 job.ended = True
-                if self._suspect is job:
-                    self._suspect = None
                 crew.finished += 1
             if runner.limited:
                 scope.deadline = math.inf
@@ -271,15 +270,18 @@ class Runners:
                 clean = clean and not scope.cancel_called  # to ask it costs Trio a look at the clock
             if not clean:
                 return False
-            now = clock()
             if now > self._turn_ends:
-                self._turn_ends = now + _TURN  # one gives the others a turn; that will do for all
-                crew.rests()  # for the moment: a queue that has nothing here gets its share
-                try:
-                    await checkpoint()
-                finally:
-                    crew.idle -= 1
+                await self._give_a_turn()
                 now = clock()
+
+    async def _give_a_turn(self) -> None:
+        """Let others run; one does so for all runners."""
+        self._turn_ends = time.monotonic() + _TURN
+        self._crew.rests()  # for the moment: a queue that has nothing here gets its share
+        try:
+            await checkpoint()
+        finally:
+            self._crew.idle -= 1
 
     async def _refill(self) -> bool:
         """Take the jobs that there are, or wait in line for some; give False when none will come any more."""
@@ -300,55 +302,66 @@ class Runners:
             return False
         return True
 
-    def _prepare(self, job: Job, task: Runnable, home: Home) -> Any:
-        """Decode the payload, and give it if the job may run; what may not is handed on here, and gives `_UNFIT`."""
+    def _begin(self, job: Job, task: Runnable, home: Home, runner: Runner) -> Coroutine[Any, Any, Any] | None:
+        """Give the run of a job that may run; of one that may not, hand its end on and give ``None``."""
         attempts = job.override.attempts
-        job.attempts = attempts = task.policy.attempts or 1 if attempts is None else attempts
+        job.attempts = attempts = task.attempts if attempts is None else attempts
         extras = job.extras
-        job.result_ttl = ttl = task.policy.result_ttl if extras.result_ttl is None else extras.result_ttl
-        job.recorded = ttl is not None or (extras is not NO_EXTRAS and extras.owns)
+        plain = extras is NO_EXTRAS
+        if not plain or task.policy.result_ttl is not None:
+            job.result_ttl = ttl = task.policy.result_ttl if extras.result_ttl is None else extras.result_ttl
+            job.recorded = ttl is not None or extras.owns
         if job.attempt > attempts:
             dead = given_up(job, attempts)
             assert dead is not None
             self._give_up(dead, home)
-            return _UNFIT
-        if extras is not NO_EXTRAS and (dead := expired(job, home.clock.ms())) is not None:
+            return None
+        if not plain and (dead := expired(job, home.clock.ms())) is not None:
             self._give_up(dead, home)
-            return _UNFIT
+            return None
+        try:
+            payload = unpack(job.body, home.limits.depth)
+        except Undecodable as error:
+            self._give_up(Dead(job, "decode_failed", Error("Undecodable", str(error))), home)
+            return None
+        if plain and task.binds and not job.lost:
+            try:
+                run: Coroutine[Any, Any, Any] = task.function(**payload)  # the path of every job
+                return run
+            except TypeError:
+                pass  # what does not fit is said below
+        misfit = task.misfit(payload)
+        if misfit is not None:
+            self._give_up(Dead(job, BAD_PAYLOAD, Error("BadPayload", misfit)), home)
+            return None
         if job.lost and is_suspect(job, attempts):
             if self._suspect is not None:
                 home.outcomes.retries.put(put_off(job, random.random()))
-                return _UNFIT
+                return None
             self._suspect = job
-        try:
-            payload = unpack(job.body, depth=home.limits.depth)
-        except Undecodable as error:
-            self._give_up(Dead(job, "decode_failed", Error("Undecodable", str(error))), home)
-            return _UNFIT
-        if task.parameters is not None and not (type(payload) is dict and payload.keys() == task.exact):
-            misfit = task.parameters.misfit(payload)
-            if misfit is not None:
-                self._give_up(Dead(job, BAD_PAYLOAD, Error("BadPayload", misfit)), home)
-                return _UNFIT
-        return payload  # pyright: ignore[reportUnknownVariableType]  # a dict of anything
+        return self._specially(job, payload, task, home, runner)
 
     async def _specially(self, job: Job, payload: Any, task: Runnable, home: Home, runner: Runner) -> Any:
         """Make a run that is more than a plain call of a coroutine function."""
         job.payload = payload
-        if self._suspect is job:
-            runner.waits = True
-            await self._stand_apart(home)
-            runner.waits = False
-        timeout = _timeout(job, task)
-        if timeout is not None:
-            self._start_clock(job, runner, timeout)
-        if task.style != "async":
-            runner.waits = task.style != "chain"  # inside middleware a run has begun
-            return await self._elsewhere(job, task, runner)
-        if task.parameters is None:
-            return await task.function(job)
-        args, kwargs = _arguments(task, payload)
-        return await task.function(*args, **kwargs)
+        try:
+            if self._suspect is job:
+                runner.waits = True
+                await self._stand_apart(home)
+                runner.waits = False
+            timeout = _timeout(job, task)
+            if timeout is not None:
+                self._start_clock(job, runner, timeout)
+            if task.style != "async":
+                runner.waits = task.style != "chain"  # inside middleware a run has begun
+                return await self._elsewhere(job, task, runner)
+            if task.parameters is None:
+                return await task.function(job)
+            args, kwargs = _arguments(task, payload)
+            return await task.function(*args, **kwargs)
+        finally:
+            if self._suspect is job:
+                self._suspect = None
 
     async def _raised(
         self, job: Job, task: Runnable, home: Home, runner: Runner, error: BaseException
@@ -379,7 +392,7 @@ class Runners:
                 self._say_failed(job, home, dead.error, seconds)
                 self._give_up(dead, home)
                 return
-        if job.cut == "lost":
+        if job.cut is not None and job.cut == "lost":
             return
         home.outcomes.acks.put(job)
         if home.bulletin.metrics:
@@ -640,11 +653,3 @@ def _ends_us(error: BaseException) -> bool:
 def _is_cancelled() -> bool:
     """Whether the next suspension of this task raises its cancellation."""
     return anyio.current_effective_deadline() == -math.inf
-
-
-def _is(before: Context) -> bool:
-    """Tell whether the present context is as it was."""
-    try:
-        return copy_context() == before
-    except Exception:  # noqa: BLE001 - of the values in it, one cannot be compared, and says so in its own way
-        return False
