@@ -37,6 +37,33 @@ def gate(queue: Queue, notes: Notes[Any], **settings: Any) -> anyio.Event:
 # -- how many at once -------------------------------------------------------------------------------------------------
 
 
+async def test_there_are_as_many_runners_as_were_at_work_and_one_or_two_to_come(queue: Queue) -> None:
+    at_work, over = 0, anyio.Event()
+
+    def runners() -> int:
+        return sum("Runners._run" in (task.name or "") for task in anyio.get_running_tasks())
+
+    @queue.task
+    async def hold() -> None:
+        nonlocal at_work
+        at_work += 1
+        await over.wait()
+
+    async with queue, working(queue, concurrency=60) as worker:
+        await worker.wait_idle()
+        assert runners() <= 2
+        await hold.enqueue_many([()] * 40)
+        await until(lambda: at_work == 40)
+        assert 41 <= runners() <= 42
+        await hold.enqueue_many([()] * 80)
+        await until(lambda: at_work == 60)
+        assert runners() == 60
+        over.set()
+        await worker.wait_idle()
+        assert at_work == 120
+        assert runners() == 60
+
+
 @pytest.mark.parametrize("concurrency", [1, 3])
 async def test_no_more_jobs_run_at_once_than_the_worker_allows(
     queue: Queue, notes: Notes[Any], concurrency: int

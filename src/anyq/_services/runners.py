@@ -1,9 +1,10 @@
 """The runners: take a job, run its function, judge what came of it, hand the outcome on. No Redis in this file.
 
-The path of every job, so it is kept short. Idle runners wait in line, not in a crowd: only the holder of the line's
-lock waits for a job, while a busy runner keeps taking what is there; a burst costs one or two wake-ups. One cancel
-scope belongs to a *runner* and is made anew only after it was cancelled; a job's timeout moves its deadline. Outcomes
-leave by ``put``, which is no cancellation point.
+The path of every job, so it is kept short. There are as many runners as were ever at work at once, and one or two to
+come. Idle ones wait in line, not in a crowd: only the holder of the line's lock waits for a job, while a busy runner
+keeps taking what is there; a burst costs one or two wake-ups. One cancel scope belongs to a *runner* and is made anew
+only after it was cancelled; a job's timeout moves its deadline. Outcomes leave by ``put``, which is no cancellation
+point.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class ScopeLeft(RuntimeError):
 
 
 class Runner:
-    """One of N: its scope, and what it does now.
+    """One of N at most: its scope, and what it does now.
 
     Attributes:
         scope: Cancelling it cuts the running job short; there is one before there is a job.
@@ -109,6 +110,7 @@ class Runners:
         self._threads = anyio.CapacityLimiter(threads)
         self._processes = processes
         self._context: Context = copy_context()
+        self._spawn: Callable[[Runner], None]
         self._stopping = False
         self._turn_ends = 0.0
         self._suspect: Job | None = None
@@ -124,16 +126,26 @@ class Runners:
             self.around.append(nursery.cancel_scope)
 
             def spawn(runner: Runner) -> None:
-                nursery.start_soon(self._run, runner, begin)
+                nursery.start_soon(self._run, runner)
 
-            def begin(runner: Runner) -> None:
-                # A fresh context: what one job's handler left in context variables is not the next one's business.
-                self._context.copy().run(spawn, runner)
+            self._spawn = spawn
+            self._reinforce()
 
-            for _ in range(self._crew.size):
-                runner = Runner()
-                self.runners.append(runner)
-                begin(runner)
+    def _reinforce(self) -> None:
+        """Add a runner, if all that there are work and there is a place for one more.
+
+        So there is always one to come for the next job, and a worker of a thousand places has no more tasks than it
+        needs. Whoever begins to work looks here.
+        """
+        count = len(self.runners)
+        if self._crew.size - self._crew.idle >= count < self._crew.size:
+            runner = Runner()
+            self.runners.append(runner)
+            self._send(runner)
+
+    def _send(self, runner: Runner) -> None:
+        # A fresh context: what one job's handler left in context variables is not the next one's business.
+        self._context.copy().run(self._spawn, runner)
 
     # -- from outside ---------------------------------------------------------------------------------------------
 
@@ -202,17 +214,18 @@ class Runners:
 
     # -- the path of every job ------------------------------------------------------------------------------------
 
-    async def _run(self, runner: Runner, begin: Callable[[Runner], None]) -> None:
+    async def _run(self, runner: Runner) -> None:
         with anyio.CancelScope() as scope:
             runner.scope = scope
             runner.waits = False
             self._crew.idle -= 1
+            self._reinforce()
             try:
                 if await self._serve(runner):
                     return
             finally:
                 self._crew.idle += 1
-        begin(runner)  # its handler was cut, or left something in the context: go on in a fresh one
+        self._send(runner)  # its handler was cut, or left something in the context: go on in a fresh one
 
     async def _serve(self, runner: Runner) -> bool:
         """Run jobs; give True when none will come any more, False when this runner must begin anew."""
@@ -282,6 +295,7 @@ class Runners:
             await checkpoint()
         finally:
             self._crew.idle -= 1
+        self._reinforce()
 
     async def _refill(self) -> bool:
         """Take the jobs that there are, or wait in line for some; give False when none will come any more."""
@@ -297,6 +311,7 @@ class Runners:
                 return False
             finally:
                 self._crew.idle -= 1
+            self._reinforce()
             self._turn_ends = time.monotonic() + _TURN
         except anyio.EndOfStream:
             return False
