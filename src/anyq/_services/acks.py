@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from operator import attrgetter
 
 from .._core import notices
 from .._core.job import Job
@@ -19,6 +20,8 @@ logger = logging.getLogger("anyq.acks")
 #: Bytes of results that leave in one script at most.
 _RESULT_BYTES = 4 * 1024 * 1024
 
+_entry_of = attrgetter("entry")
+
 
 class AckFlusher(Relocator[Job]):
     """Ends the finished jobs of one queue."""
@@ -29,12 +32,12 @@ class AckFlusher(Relocator[Job]):
 
     async def settle(self, lane: bytes, group: Sequence[Job]) -> None:
         """Acknowledge and delete; write the results that somebody asked for, and end what the jobs own."""
-        plain = [done for done in group if done.result is None]
+        recorded = [done for done in group if done.result is not None]
+        plain = [done for done in group if done.result is None] if recorded else group
         if plain:
-            entries = [done.entry for done in plain]
+            entries = list(map(_entry_of, plain))
             await self._confirmed(lane, plain, await self.patience(self.settling.ack, lane, entries))
-        if len(plain) < len(group):
-            recorded = [done for done in group if done.result is not None]
+        if recorded:
             await self.journal.flush(recorded)
             for part in _parts(recorded):
                 results = [
@@ -57,8 +60,8 @@ class AckFlusher(Relocator[Job]):
 
     def _confirm(self, lane: bytes, group: Sequence[Job], reply: Sequence[int]) -> None:
         held = self.ledger.lanes[lane]
-        for done in group:
-            held.pop(done.entry, None)
+        for entry in map(_entry_of, group):
+            held.pop(entry, None)
         late = len(group) - reply.count(1)
         self.ledger.look()
         self.counts.done += len(group) - late

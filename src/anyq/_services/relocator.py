@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import ClassVar, Generic, Protocol, TypeVar, cast
 
 import attrs
@@ -27,6 +28,8 @@ from .patience import Patience
 
 #: Bytes of the jobs that are moved at once, at most.
 _LARGEST_BYTES = 4 * 1024 * 1024
+
+_lane_of = attrgetter("lane")
 
 
 class Ended(Protocol):
@@ -103,16 +106,23 @@ class Relocator(ABC, Generic[E]):
     async def run(self) -> None:
         """Settle until the input ends."""
         async for batch in batches(self._arriving, self.largest_batch):
-            lanes: dict[bytes, list[E]] = defaultdict(list)
-            for end in batch:
-                lanes[end.lane].append(end)
-            for lane, group in lanes.items():
+            for lane, group in _by_lane(batch):
                 for part in _parts(group) if self.moves_jobs else (group,):
                     await self.settle(lane, part)
 
     @abstractmethod
     async def settle(self, lane: bytes, group: Sequence[E]) -> None:
         """Settle the ends of deliveries from one lane, and strike them out of the ledger."""
+
+
+def _by_lane(batch: list[E]) -> Iterable[tuple[bytes, list[E]]]:
+    lanes = set(map(_lane_of, batch))
+    if len(lanes) == 1:  # as nearly always
+        return [(lanes.pop(), batch)]
+    groups: dict[bytes, list[E]] = defaultdict(list)
+    for end in batch:
+        groups[end.lane].append(end)
+    return groups.items()
 
 
 def _parts(group: Sequence[E]) -> Iterator[Sequence[E]]:

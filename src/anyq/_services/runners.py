@@ -268,7 +268,11 @@ class Runners:
                         now = clock()
                     else:
                         now = clock()
-                        self._returned(job, home, value, now - runner.since)
+                        job.seconds = now - runner.since
+                        if job.recorded or job.cut is not None or home.bulletin.metrics:
+                            self._returned(job, home, value)
+                        else:
+                            home.outcomes.acks.put(job)
                     try:
                         clean = copy_context() == before
                     except Exception:  # noqa: BLE001 - a value in it cannot be compared, and says so in its own way
@@ -396,22 +400,21 @@ class Runners:
         if not isinstance(error, Exception):  # a group with the cancellation in it: that alone goes on
             await checkpoint()
 
-    def _returned(self, job: Job, home: Home, value: Any, seconds: float) -> None:
+    def _returned(self, job: Job, home: Home, value: Any) -> None:
         """Hand on that a run returned; also one that was cut: a late success is still a success."""
-        job.seconds = seconds
         if job.recorded:
             try:
                 job.result = _packed(value, home) if job.result_ttl is not None else b""
             except Exception as error:  # noqa: BLE001 - whatever it is, to run the job again would end the same way
                 dead = Dead(job, BAD_RESULT, Error.of(error))
-                self._say_failed(job, home, dead.error, seconds)
+                self._say_failed(job, home, dead.error, job.seconds)
                 self._give_up(dead, home)
                 return
-        if job.cut is not None and job.cut == "lost":
+        if job.cut == "lost":
             return
         home.outcomes.acks.put(job)
         if home.bulletin.metrics:
-            self._observe(job, home, "done", seconds)
+            self._observe(job, home, "done", job.seconds)
 
     async def _stand_apart(self, home: Home) -> None:
         """Let go of all jobs that were lost before and are not at work, before a suspect begins.
