@@ -19,7 +19,7 @@ ENVELOPE = encode("id", BODY, 1000, 2, Override(5), Extras(timeout=1.0))
 
 
 def read(*fields: bytes, limit: int = 1000) -> Job | Spoiled:
-    return admit("q", b"lane", b"1-1", fields, limit, "home")
+    return admit("q", b"lane", b"1-1", fields, limit, "home", {b"welcome": "welcome"})
 
 
 def test_an_entry_becomes_a_job() -> None:
@@ -30,16 +30,16 @@ def test_an_entry_becomes_a_job() -> None:
     assert (job.override, job.extras) == (Override(5), Extras(timeout=1.0))
 
 
-def test_the_quick_way_makes_the_same_job_as_the_long_one() -> None:
+def test_the_short_way_makes_the_same_job_as_the_long_one() -> None:
     envelope = encode("id", BODY, 1000, 2)
-    quick, long = read(b"d", envelope, b"n", b"welcome"), read(b"n", b"welcome", b"d", envelope)
-    assert isinstance(quick, Job)
+    short, long = read(b"d", envelope, b"n", b"welcome"), read(b"n", b"welcome", b"d", envelope)
+    assert isinstance(short, Job)
     assert isinstance(long, Job)
     for field in attrs.fields(Job):
-        assert getattr(quick, field.name) == getattr(long, field.name), field.name
-    assert (quick.override, quick.extras) == (long.override, long.extras) == (NO_OVERRIDE, NO_EXTRAS)
-    assert quick.override is NO_OVERRIDE
-    assert quick.extras is NO_EXTRAS
+        assert getattr(short, field.name) == getattr(long, field.name), field.name
+    assert (short.override, short.extras) == (long.override, long.extras) == (NO_OVERRIDE, NO_EXTRAS)
+    assert short.override is NO_OVERRIDE
+    assert short.extras is NO_EXTRAS
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_the_quick_way_makes_the_same_job_as_the_long_one() -> None:
         ("id", BODY),
     ],
 )
-def test_the_quick_way_takes_no_other_envelope(fields: tuple[Any, ...]) -> None:
+def test_the_short_way_takes_no_other_envelope(fields: tuple[Any, ...]) -> None:
     spoiled = read(b"d", msgpack.packb(fields), b"n", b"welcome")
     assert isinstance(spoiled, Spoiled)
     assert spoiled.reason == "decode_failed"
@@ -181,6 +181,31 @@ def test_any_entry_is_a_job_or_spoiled(pairs: list[tuple[bytes, bytes]]) -> None
     found = read(*(part for pair in pairs for part in pair))
     assert isinstance(found, Job | Spoiled)
     repr(found)
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**63), 2**64 - 1),
+    st.floats(),
+    st.text(max_size=5),
+    st.binary(max_size=5),
+)
+
+
+@given(
+    st.binary(max_size=60)
+    | (VALUES | st.lists(VALUES, max_size=6)).map(msgpack.packb)
+    | st.tuples(st.text(max_size=5), st.binary(max_size=5), VALUES, VALUES).map(msgpack.packb)
+    | st.builds(
+        encode, st.text(max_size=5), st.binary(max_size=5), st.integers(0, 2**64 - 1), st.integers(0, 2**54)
+    )
+)
+def test_the_short_way_and_the_long_one_agree_whatever_lies_there(envelope: bytes) -> None:
+    short, long = read(b"d", envelope, b"n", b"welcome"), read(b"n", b"welcome", b"d", envelope)
+    assert type(short) is type(long)
+    for field in attrs.fields(type(short)):
+        assert getattr(short, field.name) == getattr(long, field.name), field.name
 
 
 def test_neither_arguments_nor_results_show_in_a_jobs_text() -> None:

@@ -66,12 +66,13 @@ def admit(
         fields: Its fields and values, one after the other.
         limit: The largest envelope in bytes.
         home: The channels of its queue, carried along.
-        names: Names of tasks that are known, by their bytes; any other is decoded.
+        names: Names of tasks that are known, by their bytes: their entries go the short way.
     """
     if fields and len(fields) == 4:
         # As every program writes it: the path of every job.
-        first, data, second, name = fields
-        if first == b"d" and second == b"n" and len(name) <= NAME_LIMIT and len(data) <= limit:
+        first, data, second, called = fields
+        name = names.get(called)
+        if name is not None and first == b"d" and second == b"n" and len(data) <= limit:
             try:
                 job_id, body, created_ms, failed = _unpack(data, max_ext_len=0, ext_hook=no_extension)
                 if (
@@ -81,8 +82,7 @@ def admit(
                     and created_ms >= 0
                     and (not failed or 0 < failed <= LARGEST)
                 ):
-                    text = names.get(name) or name.decode()
-                    return ordinary(queue, job_id, text, failed + 1, created_ms, body, lane, entry, home)
+                    return ordinary(queue, job_id, name, failed + 1, created_ms, body, lane, entry, home)
             except BROKEN:
                 pass  # what is wrong with it is said below
     return _admit_any(queue, lane, entry, fields or (), limit, home)
