@@ -31,6 +31,7 @@ __all__ = [
     "encode",
     "envelope_id",
     "headers",
+    "interpret",
     "lane_byte",
     "member_id",
     "packed_id",
@@ -159,7 +160,15 @@ def decode(data: bytes) -> tuple[str, bytes, int, int, Override, Extras]:
     Raises:
         Undecodable: The bytes are no envelope; the message says what is wrong.
     """
-    fields, rest = unpack_first(data)
+    return interpret(*unpack_first(data))
+
+
+def interpret(fields: Any, rest: bytes) -> tuple[str, bytes, int, int, Override, Extras]:
+    """Read an envelope that is unpacked, and the bytes behind it.
+
+    Raises:
+        Undecodable: It is none; the message says what is wrong.
+    """
     require_depth(fields)
     if type(fields) is MAP:
         fields = _positions(fields, _ENVELOPE_NAMES)

@@ -9,9 +9,9 @@ import attrs
 import msgpack
 
 from ..settings import NAME_LIMIT
-from .codec import LARGEST, Undecodable, decode
+from .codec import LARGEST, Undecodable, interpret
 from .job import Job, ordinary
-from .values import BROKEN, no_extension
+from .values import BROKEN, no_extension, unpack_first
 
 #: The reason of a job that waited for another, which was given up or cancelled.
 PARENT_FAILED: Final = "parent_failed"
@@ -83,15 +83,23 @@ def admit(
                     and (not failed or 0 < failed <= LARGEST)
                 ):
                     return ordinary(queue, job_id, name, failed + 1, created_ms, body, lane, entry, home)
+            except msgpack.ExtraData as more:  # a job that asks for something of its own
+                return _admit_any(queue, lane, entry, fields, limit, home, (more.unpacked, bytes(more.extra)))
             except BROKEN:
-                pass  # what is wrong with it is said below
+                pass  # another one, or none: what is wrong with it is said below
     return _admit_any(queue, lane, entry, fields or (), limit, home)
 
 
 def _admit_any(
-    queue: str, lane: bytes, entry: bytes, fields: Sequence[bytes], limit: int, home: Any
+    queue: str,
+    lane: bytes,
+    entry: bytes,
+    fields: Sequence[bytes],
+    limit: int,
+    home: Any,
+    opened: tuple[Any, bytes] | None = None,
 ) -> Job | Spoiled:
-    """Read an entry, whatever is in it."""
+    """Read an entry, whatever is in it; ``opened`` is its envelope, if that is unpacked: value, and bytes behind it."""
     data, name, lost, doom = _search(fields)
     if data is None:
         return Spoiled(lane, entry, "malformed", "no field 'd'", fields=tuple(fields), lost=lost, home=home)
@@ -102,7 +110,7 @@ def _admit_any(
         detail = f"{len(data)} bytes, and the limit is {limit}"
         return Spoiled(lane, entry, "oversize_payload", detail, data, name or b"", lost=lost, home=home)
     try:
-        job_id, body, created_ms, failed, override, extras = decode(data)
+        job_id, body, created_ms, failed, override, extras = interpret(*(opened or unpack_first(data)))
         text = "" if name is None else name.decode()
     except (Undecodable, UnicodeDecodeError) as error:
         detail = str(error) if isinstance(error, Undecodable) else "the name is not valid UTF-8"

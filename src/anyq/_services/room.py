@@ -11,9 +11,9 @@ class Crew:
     """The runners of a worker, counted.
 
     Attributes:
-        size: How many there are.
-        idle: How many wait for a job, or give others a turn between two; one that goes from job to job is not among
-            them.
+        size: How many there may be.
+        idle: How many of these have no job: they wait for one, give others a turn between two, or are not there yet;
+            one that goes from job to job is not among them.
         finished: Runs that ended, ever.
         rooms: Those of all the readers that feed them.
         waiting: How many readers wait for room: while none does, a runner need not tell what it takes.
@@ -59,7 +59,7 @@ class Room:
 
     @property
     def idle(self) -> int:
-        """How many runners wait for a job."""
+        """For how many more jobs there is a runner, or a place for one."""
         return self._crew.idle
 
     def now(self) -> int:

@@ -1,8 +1,8 @@
 """The runners: take a job, run its function, judge what came of it, hand the outcome on. No Redis in this file.
 
-The path of every job, so it is kept short. There are as many runners as were ever at work at once, and one or two to
-come. Idle ones wait in line, not in a crowd: only the holder of the line's lock waits for a job, while a busy runner
-keeps taking what is there; a burst costs one or two wake-ups. One cancel scope belongs to a *runner* and is made anew
+The path of every job, so it is kept short. There are as many runners as were ever at work at once, and one to come.
+Idle ones wait in line, not in a crowd: only the holder of the line's lock waits for a job, while nobody waits a busy
+runner takes what is there; a burst costs one or two wake-ups. One cancel scope belongs to a *runner* and is made anew
 only after it was cancelled; a job's timeout moves its deadline. Outcomes leave by ``put``, which is no cancellation
 point.
 """
@@ -96,7 +96,7 @@ class Runners:
     """All runners of a worker.
 
     Args:
-        crew: Their count.
+        crew: How many there may be, and how many are at work.
         jobs: Where jobs come from.
         threads: How many plain functions may run at the same time.
         processes: Where those run that are to be killed.
@@ -138,10 +138,15 @@ class Runners:
         needs. Whoever begins to work looks here.
         """
         count = len(self.runners)
-        if self._crew.size - self._crew.idle >= count < self._crew.size:
+        if self._crew.size - self._crew.idle >= count < self._crew.size and not self._ends:
             runner = Runner()
             self.runners.append(runner)
             self._send(runner)
+
+    @property
+    def _ends(self) -> bool:
+        """Whether no more runs are to begin."""
+        return self._stopping or any(scope.cancel_called for scope in self.around)
 
     def _send(self, runner: Runner) -> None:
         # A fresh context: what one job's handler left in context variables is not the next one's business.
@@ -219,7 +224,8 @@ class Runners:
             runner.scope = scope
             runner.waits = False
             self._crew.idle -= 1
-            self._reinforce()
+            if self._ready:
+                self._reinforce()
             try:
                 if await self._serve(runner):
                     return
@@ -271,6 +277,7 @@ class Runners:
                         job.seconds = now - runner.since
                         if job.recorded or job.cut is not None or home.bulletin.metrics:
                             self._returned(job, home, value)
+                            now = clock()  # to pack a large result took a while, which is not the next run's
                         else:
                             home.outcomes.acks.put(job)
                     try:
@@ -304,20 +311,27 @@ class Runners:
     async def _refill(self) -> bool:
         """Take the jobs that there are, or wait in line for some; give False when none will come any more."""
         try:
+            # Past a line that somebody waits in nothing is taken: it may be one who is about to look into the channel,
+            # and would wait there for more, while what was taken lies here and the others stand behind it.
+            if self._line.locked() or not self._take():
+                self._crew.rests()
+                try:
+                    async with self._line:
+                        if not self._ready:
+                            self._ready.extend(await self._jobs.take())
+                finally:
+                    self._crew.idle -= 1
+                self._turn_ends = time.monotonic() + _TURN
+        except anyio.EndOfStream:
+            return False
+        self._reinforce()
+        return True
+
+    def _take(self) -> bool:
+        """Take the jobs that there are; tell whether there were any."""
+        try:
             self._ready.extend(self._jobs.take_nowait())
         except anyio.WouldBlock:
-            self._crew.rests()
-            try:
-                async with self._line:
-                    if not self._ready:
-                        self._ready.extend(await self._jobs.take())
-            except anyio.EndOfStream:
-                return False
-            finally:
-                self._crew.idle -= 1
-            self._reinforce()
-            self._turn_ends = time.monotonic() + _TURN
-        except anyio.EndOfStream:
             return False
         return True
 
