@@ -259,7 +259,7 @@ def ordinary(
     job.recorded = False
     job.seconds = 0.0
     job.result = None
-    job._payload = None
+    job._payload = None  # pyright: ignore[reportPrivateUsage]  # its own maker
     job.deadline_ms = None
     job.ended = False
     job.cut = None
