@@ -30,6 +30,7 @@ def test_what_anyq_adds_has_keys_of_its_own() -> None:
     assert keys.failure("j") == b"{anyq:emails}:failure:j"
     assert keys.finished("j") == b"{anyq:emails}:finished:j"
     assert keys.sent(b"p") == b"{anyq:emails}:sent:p"
+    assert keys.next_batch(b"p") == b"{anyq:emails}:next:p"
     assert keys.heartbeat(b"anyq-1") == b"{anyq:emails}:heartbeat:anyq-1"
     assert keys.pauses == b"{anyq:emails}:pauses"
     assert keys.confirmed == b"{anyq:emails}:pauses:confirmed"
@@ -81,6 +82,7 @@ def test_all_keys_of_a_queue_share_one_hash_tag(queue: str) -> None:
         keys.progress("j"),
         keys.log("j"),
         keys.sent(b"p"),
+        keys.next_batch(b"p"),
         keys.heartbeat(b"c"),
         keys.pauses,
         keys.confirmed,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from tests.support.hands import Table, addition, envelope
 
@@ -75,11 +77,75 @@ async def test_batches_below_the_lowest_unanswered_are_forgotten(
     table: Table, client: Client, keys: Keys
 ) -> None:
     producer = table.producer()
-    for batch in range(1, 11):
+    for batch in (3, 2, *range(4, 11)):
         await producer.publish(batch, max(1, batch - 2), [addition("a")], 0)
     sent = keys.sent(b"producer-1")
     assert await client.call("ZRANGE", sent, 0, -1) == [b"8", b"floor", b"9", b"10"]
     assert 3590 < await client.call("TTL", sent) <= 3600
+
+
+async def test_batches_that_come_in_order_are_remembered_by_one_number(
+    table: Table, client: Client, keys: Keys
+) -> None:
+    producer = table.producer()
+    for batch in range(1, 11):
+        await producer.publish(batch, max(1, batch - 2), [addition("a")], 0)
+    assert await client.call("GET", keys.next_batch(b"producer-1")) == b"11"
+    assert 3590 < await client.call("TTL", keys.next_batch(b"producer-1")) <= 3600
+    assert await client.call("EXISTS", keys.sent(b"producer-1")) == 0
+
+
+async def test_after_a_gap_each_is_remembered_by_itself_until_one_comes_alone(
+    table: Table, client: Client, keys: Keys
+) -> None:
+    producer, ordered = table.producer(), keys.next_batch(b"producer-1")
+    came = [(1, 1, b"2"), (3, 2, None), (4, 2, None), (2, 2, None), (5, 5, b"6"), (6, 5, b"7"), (8, 8, b"9")]
+    for batch, lowest, following in came:
+        await producer.publish(batch, lowest, [addition(str(batch))], 0)
+        assert await client.call("GET", ordered) == following, batch
+    for batch, *_ in came:
+        await producer.publish(batch, min(batch, 5), [addition(str(batch))], 0)
+    assert len(await table.fields(keys.stream)) == len(came)
+
+
+@pytest.mark.parametrize("seed", range(30))
+async def test_a_batch_takes_effect_once_in_whatever_order_and_however_often_it_is_sent(
+    table: Table, keys: Keys, seed: int
+) -> None:
+    """Several are under way at once, in two ways; some are answered, some given up, and come all the same, too late."""
+    chance, producer = random.Random(seed), table.producer()
+    made, under_way, effected, over = 0, list[int](), set[int](), list[tuple[int, int]]()
+
+    async def send(batch: int, lowest: int) -> None:
+        job = addition(str(batch), **({"delay_ms": 60_000} if batch % 4 == seed % 5 else {}))
+        if job.delayed:
+            await producer.schedule(batch, lowest, [job], 0)
+        else:
+            await producer.publish(batch, lowest, [job], 0)
+
+    for _ in range(60):
+        move = chance.choice(("make", "send", "send", "answer", "late"))
+        if move == "make" or not under_way:
+            made += 1
+            under_way.append(made)
+        elif move == "send":
+            batch = under_way[0] if chance.random() < 0.5 else chance.choice(under_way)
+            await send(batch, under_way[0])
+            effected.add(batch)
+        elif move == "answer":
+            over.append((chance.choice(under_way), under_way[0]))
+            under_way.remove(over[-1][0])
+        elif over:
+            batch, lowest = chance.choice(over)
+            before = len(await table.fields(keys.stream)) + len(await table.delayed())
+            await send(batch, lowest)
+            after = len(await table.fields(keys.stream)) + len(await table.delayed())
+            assert batch in effected or after <= before + 1
+            if after > before:
+                assert batch not in effected
+                effected.add(batch)
+        found = len(await table.fields(keys.stream)) + len(await table.delayed())
+        assert found == len(effected)
 
 
 async def test_a_batch_of_a_connection_that_was_given_up_adds_nothing_however_late_it_comes(
@@ -106,8 +172,12 @@ async def test_two_producers_do_not_mistake_each_others_batches(table: Table, ke
 async def test_a_producer_that_goes_leaves_no_memory(table: Table, client: Client, keys: Keys) -> None:
     producer = table.producer()
     await producer.publish(1, 1, [addition("a")], 0)
+    await producer.publish(3, 2, [addition("b")], 0)
+    await producer.publish(4, 4, [addition("c")], 0)
+    places = keys.sent(b"producer-1"), keys.next_batch(b"producer-1")
+    assert await client.call("EXISTS", *places) == 2
     await producer.forget()
-    assert await client.call("EXISTS", keys.sent(b"producer-1")) == 0
+    assert await client.call("EXISTS", *places) == 0
 
 
 @pytest.mark.parametrize(
@@ -145,6 +215,20 @@ async def test_a_batch_that_found_no_room_is_added_when_it_is_sent_again(table: 
     await hands.settling.ack(keys.stream, [entry.id])
     await producer.publish(1, 1, [addition("a")], 1)
     assert [fields[b"d"] for fields in await table.fields(keys.stream)] == [envelope("a")]
+
+
+async def test_a_batch_that_found_no_room_is_not_added_by_bytes_that_come_too_late(
+    table: Table, keys: Keys
+) -> None:
+    producer, hands = table.producer(), await table.hands(b"anyq-1")
+    await producer.publish(1, 1, [addition("there")], 1)
+    with pytest.raises(Full):
+        await producer.publish(2, 2, [addition("a")], 1)
+    await producer.schedule(3, 3, [addition("later", delay_ms=60_000)], 1)
+    (entry,) = await hands.take()
+    await hands.settling.ack(keys.stream, [entry.id])
+    await producer.publish(2, 2, [addition("a")], 1)
+    assert await table.fields(keys.stream) == []
 
 
 async def test_a_name_may_hold_anything_that_bytes_can(table: Table, keys: Keys) -> None:

@@ -203,8 +203,12 @@ class Keys:
         return self._tag + b"log:" + job_id.encode()
 
     def sent(self, producer: bytes) -> bytes:
-        """Which batches of this producer took effect, so that one sent again after a lost reply adds nothing."""
+        """Which batches of this producer took effect, so that one sent again after a lost reply does nothing."""
         return self._tag + b"sent:" + producer
+
+    def next_batch(self, producer: bytes) -> bytes:
+        """The same for batches of ready jobs as long as they come in their order: the number that comes next."""
+        return self._tag + b"next:" + producer
 
     def aside(self, task: str) -> bytes:
         """Stream of the jobs that were set aside because their task is paused."""

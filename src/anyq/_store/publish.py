@@ -134,7 +134,7 @@ class Publishing:
         self._client = client
         self._tally = Tally(client, keys, minutes)
         self._keys = keys
-        self._sent = keys.sent(producer)
+        self._sent, self._next = keys.sent(producer), keys.next_batch(producer)
         self._counted = (keys.pauses, *keys.all_lanes)  # what max_length is about
 
     async def publish(self, batch: int, lowest: int, jobs: Sequence[Addition], max_length: int) -> None:
@@ -147,7 +147,7 @@ class Publishing:
         for name, alike in groupby(jobs, attrgetter("name")):
             envelopes = [job.envelope for job in alike]
             args += [name, len(envelopes), *envelopes]
-        keys = (self._keys.stream, self._sent, *(self._counted if max_length else ()))
+        keys = (self._keys.stream, self._sent, self._next, *(self._counted if max_length else ()))
         if await self._tally.run(scripts.PUBLISH, keys, args) != 1:
             raise Full
 
@@ -155,7 +155,8 @@ class Publishing:
         """Send plain jobs of one task as a batch, without waiting; ``None`` if nothing could be sent."""
         count = len(envelopes)
         args: list[bytes | str | int] = [batch, lowest, 0, REMEMBERED, count, name, count, *envelopes]
-        return self._client.begin(scripts.PUBLISH, *self._tally.words((self._keys.stream, self._sent), args))
+        keys = (self._keys.stream, self._sent, self._next)
+        return self._client.begin(scripts.PUBLISH, *self._tally.words(keys, args))
 
     async def ended(self, waiter: Waiter | None) -> bool:
         """Wait for what `begin` sent, and tell whether it was added for sure."""
@@ -251,7 +252,7 @@ class Publishing:
 
     async def forget(self) -> None:
         """Drop this producer's memory on the server; it is going away."""
-        await self._client.call(b"DEL", self._sent)
+        await self._client.call(b"DEL", self._sent, self._next)
 
 
 def _answer(reply: int | bytes) -> Answer:
