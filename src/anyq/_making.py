@@ -9,6 +9,7 @@ from typing import Any
 
 from ._core.codec import encode
 from ._core.ids import ID_LENGTH, IdMaker
+from ._core.job import NO_EXTRAS, NO_OVERRIDE
 from ._core.values import pack
 from ._services.clock import wall_ms
 from .errors import PayloadRefused
@@ -24,6 +25,11 @@ class _Ids(threading.local):
 
 
 _ids = _Ids()
+
+_SOME_ID = "-" * ID_LENGTH
+
+#: Bytes of a job that asks for nothing of its own, around its body.
+_PLAIN = len(encode(_SOME_ID, b"", wall_ms()))
 
 
 def id_maker() -> IdMaker:
@@ -57,7 +63,9 @@ def packed_all(name: str, payloads: Sequence[Any], options: Options, limits: Lim
     """
     what, depth, limit = _called(name), limits.depth, limits.payload
     bodies = [pack(payload, what=what, depth=depth) for payload in payloads]
-    around = len(encode("-" * ID_LENGTH, b"", wall_ms(), 0, options.override, options.extras))
+    around = _PLAIN
+    if options.override is not NO_OVERRIDE or options.extras is not NO_EXTRAS:
+        around = len(encode(_SOME_ID, b"", wall_ms(), 0, options.override, options.extras))
     for size in (around + _written(length) for length in map(len, bodies) if around + length + 3 > limit):
         if size > limit:
             raise too_large(f"a job of {name!r} has", size, limit)

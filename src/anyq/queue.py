@@ -26,10 +26,10 @@ from ._services.clock import wall_ms
 from ._services.lifespans import Lifespan
 from ._services.lifespans import checked as checked_lifespans
 from ._services.publisher import Leaving
+from ._session import Session
 from ._store.publish import MOST_CHILDREN, Addition, Answer, Holder, Obstacle
 from .aggregates import AggregateDecorator, AggregateTask, Grouping, decorator
 from .dead_letters import DeadLetters
-from .errors import NotOpen
 from .handles import JobHandle
 from .options import TASK_OPTIONS, JobOptions, Options, ScheduleOptions, TaskOptions, known, policy_of
 from .schedules import ScheduleDecorator, Schedules
@@ -467,8 +467,7 @@ class Queue(Operating):
     async def _add(
         self, name: str, payloads: Sequence[Any], options: Options, *, keeps: bool | None
     ) -> list[JobHandle[Any]]:
-        if not self.is_open:
-            raise NotOpen(self.name)
+        session = self.session
         self.check_priority(options.priority)
         if options.tracked:
             options = self._ready_to_wait(options)
@@ -479,13 +478,14 @@ class Queue(Operating):
             latest = round(await self.server_ms() + options.expires * 1000)
             latest = min(latest, options.extras.deadline_ms or latest)
             options = attrs.evolve(options, extras=attrs.evolve(options.extras, deadline_ms=latest))
+            session = self.session  # whoever opened the other one may have left meanwhile
         if options.unique is not None or options.id is not None:
             return [await self._add_claiming(name, payloads[0], options, keeps=keeps)]
         bodies = packed_all(name, payloads, options, self.limits)
         handles: list[JobHandle[Any]] = []
         envelopes = self._envelopes(name, bodies, options, handles, keeps=keeps)
         if len(bodies) > 1 and options.plain and self.max_length is None:
-            await self.session.publisher.stream(name, envelopes)
+            await session.publisher.stream(name, envelopes)
             return handles
         delay, due, priority = options.delay_ms, options.due_ms, options.extras.priority
         jobs = [Addition(name, envelope, None, delay, due, priority) for envelope in envelopes]
@@ -494,7 +494,7 @@ class Queue(Operating):
                 job.job_id, job.tracked = handle.id, True
                 job.after, job.runs_anyway = options.extras.after, options.runs_anyway
         if jobs:
-            for answer in await self._send(jobs, wait=options.wait):
+            for answer in await self._send(session, jobs, wait=options.wait):
                 if isinstance(answer, Obstacle):
                     raise _cannot_wait(answer)
         return handles
@@ -551,7 +551,7 @@ class Queue(Operating):
                 unique=options.unique, window_ms=options.window_ms, replaces=replaces, tracked=options.tracked,
                 after=extras.after, runs_anyway=options.runs_anyway,
             )  # fmt: skip
-            [answer] = await self._send([job], wait=options.wait)
+            [answer] = await self._send(self.session, [job], wait=options.wait)
             if isinstance(answer, Obstacle):
                 raise _cannot_wait(answer)
             if not isinstance(answer, Holder):
@@ -564,16 +564,14 @@ class Queue(Operating):
             job_id = fresh if answer.job_id == replaces == job_id else answer.job_id or fresh
             replaces = answer.job_id
 
-    async def _send(self, jobs: Sequence[Addition], *, wait: bool) -> list[Answer]:
+    async def _send(self, session: Session, jobs: Sequence[Addition], *, wait: bool) -> list[Answer]:
         answers: list[Answer] = []
-        while len(answers) < len(jobs):
+        while True:
             try:
-                answers += await self.session.publisher.add(
-                    jobs[len(answers) :] if answers else jobs, wait=wait
-                )
-            except Leaving as leaving:  # whoever opened the queue leaves it: go on with the next who did
+                return answers + await session.publisher.add(jobs[len(answers) :], wait=wait)
+            except Leaving as leaving:
                 answers += leaving.answers
-        return answers
+            session = self.session  # whoever opened the queue leaves it: go on with the next who did
 
     def check_priority(self, priority: int | None) -> None:
         """Refuse a priority where nobody could keep it.

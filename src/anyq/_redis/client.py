@@ -7,6 +7,7 @@ and jitter, for as long as somebody does; what a caller sees of an outage is how
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -234,7 +235,7 @@ class Client(AsyncCoreCommands):
         connection = self._connection
         if connection is None:
             return None
-        waiter = Waiter(anyio.current_time() + self._patience)
+        waiter = Waiter(time.monotonic() + self._patience)
         try:
             connection.put(pack((b"EVALSHA", script.sha, len(keys), *keys, *args)), waiter)
         except ConnectionLost:
@@ -307,7 +308,7 @@ class Client(AsyncCoreCommands):
         connection = self._connection
         if connection is None:
             connection = await self._wait_for_connection(min(patience, self._connection_patience))
-        waiter = Waiter(anyio.current_time() + patience, replies)
+        waiter = Waiter(time.monotonic() + patience, replies)
         connection.put(packed, waiter)
         await waiter.done.wait()
         if waiter.error is not None:

@@ -3,7 +3,7 @@
 Rules. A command and its place in line are put down together, without a suspension in between, so nobody can be
 cancelled between the two and everybody's reply finds its owner. A caller who leaves keeps its place: the reply is read
 and dropped. Whatever is out of step (a reply that nobody waits for, bytes that are no reply, a reply overdue) ends the
-connection for all, at once: there is no way to find the step again.
+connection for all, at once: there is no way to find the step again. (Where one asks alone, nobody runs it: see `Solo`.)
 
 Writing: on an idle connection the caller itself sends, which saves a task switch each way. While replies are
 under way commands gather, and the writer task sends what one turn of the event loop put down in one write.
@@ -12,6 +12,7 @@ under way commands gather, and the writer task sends what one turn of the event 
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NoReturn, cast
@@ -50,7 +51,11 @@ _NO_CONNECTION = (OSError, anyio.EndOfStream, anyio.BrokenResourceError, *_NO_RE
 
 
 class Waiter:
-    """A place in line: who waits for the next reply, or the next ``count`` replies, and until when."""
+    """A place in line: who waits for the next reply, or the next ``count`` replies, and until when.
+
+    Until a moment of ``time.monotonic()``, which is asked at every command: AnyIO would first have to find out where it
+    runs.
+    """
 
     __slots__ = ("count", "deadline", "done", "error", "replies", "reply")
 
@@ -197,6 +202,11 @@ class Connection:
 
     # -- asking alone ---------------------------------------------------------------------------------------------
 
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing came since the last reply, its end neither: one that is not broke while nobody looked."""
+        return self._plain.quiet and not self._reader.has_data()
+
     async def send_alone(self, packed: bytes) -> None:
         """Send where :meth:`run` does not run, by the only one who asks. Cancelled, it must be discarded.
 
@@ -204,7 +214,9 @@ class Connection:
             ConnectionLost: It broke, and was closed.
         """
         try:
-            await self._stream.send(packed)
+            sent = self._plain.send_nowait(packed) if self._direct else 0
+            if sent < len(packed):
+                await self._stream.send(packed[sent:])
         except _NO_CONNECTION as error:
             self._broke(error)
 
@@ -312,9 +324,9 @@ class Connection:
         One timer serves everybody: it is set to the earliest deadline known when it was set, and looks again then.
         """
         while True:
-            with anyio.CancelScope(deadline=self._watch_until) as self._watch_scope:
+            with anyio.CancelScope(deadline=_on_anyios_clock(self._watch_until)) as self._watch_scope:
                 await anyio.sleep_forever()
-            looked = anyio.current_time()
+            looked = time.monotonic()
             if any(waiter.deadline <= looked for waiter in self._waiting):
                 # A handler that blocked the loop is no frozen server: let the reader have what has come by now.
                 await anyio.sleep(min(max(looked - self._watch_until, 0.01), 1.0))
@@ -328,7 +340,7 @@ class Connection:
     def _watch_from(self, deadline: float) -> None:
         self._watch_until = deadline
         if self._watch_scope is not None:
-            self._watch_scope.deadline = deadline
+            self._watch_scope.deadline = _on_anyios_clock(deadline)
 
     # -- the hot path ---------------------------------------------------------------------------------------------
 
@@ -401,6 +413,11 @@ class Connection:
         """Ask before :meth:`run` runs: the handshake."""
         await self._stream.send(b"".join(pack(command) for command in commands))
         return [await self._next_reply() for _ in commands]
+
+
+def _on_anyios_clock(moment: float) -> float:
+    """Give a moment of ``time.monotonic()`` as the running event loop tells it."""
+    return anyio.current_time() + (moment - time.monotonic())
 
 
 def _say(error: BaseException) -> str:

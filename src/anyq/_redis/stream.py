@@ -45,6 +45,17 @@ class SocketStream(ByteStream):
         except BlockingIOError:
             return 0
 
+    @property
+    def quiet(self) -> bool:
+        """Whether there is nothing to receive: neither bytes nor the connection's end."""
+        try:
+            self._socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
+
     async def receive(self, max_bytes: int = 65536) -> bytes:
         # Waiting comes first: there is seldom anything to read right after a read, and every turn must yield.
         while True:

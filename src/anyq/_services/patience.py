@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final, ParamSpec, TypeVar
 
@@ -110,7 +111,7 @@ class Outages:
         """A try failed."""
         if not self.down:
             self.down = True
-            self._since = anyio.current_time()
+            self._since = time.monotonic()
             logger.warning("%s lost Redis (%s: %s); trying until it is back", self._who, service, error)
         self.last_error = error
         self._troubled.add(call)
@@ -120,7 +121,7 @@ class Outages:
         self._troubled.discard(call)
         if self.down and not self._troubled:
             self.down = False
-            logger.info("%s has Redis back after %.1f s", self._who, anyio.current_time() - self._since)
+            logger.info("%s has Redis back after %.1f s", self._who, time.monotonic() - self._since)
 
     def gone(self, call: object) -> None:
         """Whoever tried gave up; whether Redis is back is for others to find out."""
@@ -160,12 +161,12 @@ class Patience:
             RedisUnavailable: The limit passed.
             ConfigurationError: The server refuses it, and will again.
         """
-        hesitation = Hesitation(_FIRST_PAUSE, _LONGEST_PAUSE)
-        began: float | None = None
+        hesitation: Hesitation | None = None
+        began = 0.0
         call = object()
         try:
             while True:
-                tried = anyio.current_time()
+                tried = time.monotonic()
                 try:
                     answer = await verb(*args, **kwargs)
                 except (RedisUnavailable, RedisError) as error:
@@ -173,13 +174,14 @@ class Patience:
                         if isinstance(error, RedisError):
                             raise configuration_error(self.service, error) from error
                         raise
-                    first = began is None
-                    # A try that waited in vain was part of the outage.
-                    began = tried if began is None else began
-                    if self._limit is not None and anyio.current_time() - began >= self._limit:
-                        time = f" for {self._limit:g} s" if self._limit else ""
+                    first = hesitation is None
+                    if hesitation is None:
+                        hesitation = Hesitation(_FIRST_PAUSE, _LONGEST_PAUSE)
+                        began = tried  # a try that waited in vain was part of the outage
+                    if self._limit is not None and time.monotonic() - began >= self._limit:
+                        long = f" for {self._limit:g} s" if self._limit else ""
                         raise RedisUnavailable(
-                            f"Redis did not take it{time} ({self.service}): {error}"
+                            f"Redis did not take it{long} ({self.service}): {error}"
                         ) from error
                     self._outages.trouble(call, self.service, error)
                     pause = hesitation.next()

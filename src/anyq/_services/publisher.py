@@ -242,7 +242,7 @@ class Publisher:
     async def _deliver(self, jobs: Sequence[Addition], *, wait: bool) -> list[Answer]:
         """Send one batch until it is answered."""
         number = self._number()
-        hesitation = Hesitation(*PAUSES)
+        pauses: Hesitation | None = None
         try:
             while True:
                 try:
@@ -252,7 +252,8 @@ class Publisher:
                         raise QueueFull(self._queue, self._max_length) from None
                 if self._leaving:
                     raise Leaving
-                await anyio.sleep(hesitation.next())
+                pauses = pauses or Hesitation(*PAUSES)
+                await anyio.sleep(pauses.next())
         finally:
             self._answer(number)
 
@@ -264,7 +265,10 @@ class Publisher:
         add = self._publishing.await_ if jobs[0].after else self._publishing.schedule
         return await add(number, self._lowest, jobs, self._max_length)
 
-    def _batches(self, jobs: Sequence[Addition]) -> Iterator[Sequence[Addition]]:
+    def _batches(self, jobs: Sequence[Addition]) -> Iterable[Sequence[Addition]]:
+        return (jobs,) if len(jobs) == 1 else self._split(jobs)
+
+    def _split(self, jobs: Sequence[Addition]) -> Iterator[Sequence[Addition]]:
         # A batch that fills the whole queue would wait until it is empty, and starve beside other producers.
         longest = min(_LARGEST_BATCH, max(1, self._max_length // 10) if self._max_length else _LARGEST_BATCH)
         longest = min(longest, max(1, _LARGEST_BATCH // (len(jobs[0].after) or 1)))
