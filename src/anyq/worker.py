@@ -37,6 +37,7 @@ from ._core.keys import CONSUMER_PREFIX
 from ._core.middleware import Middleware, checked
 from ._core.runnable import Policy
 from ._redis.client import Client
+from ._redis.solo import Solo
 from ._redis.tasks import only
 from ._services.branch import Branch, Engine, Lines, Plan
 from ._services.channels import Jobs
@@ -416,7 +417,8 @@ class Worker:
             for sentence in await patience(misfits, session.client, private=queue.url == embedded.SCHEME):
                 logger.warning("%s: %s", queue.name, sentence)
             locate = queue.locate if queue.relocates else None
-            reading = await connections.enter_async_context(Client(session.address, locate=locate))
+            reading = Solo(session.address, locate=locate)
+            connections.callback(reading.close)
             noting = await connections.enter_async_context(Client(session.address, locate=locate))
             heartbeat = Heartbeat(
                 queue.locate, [queue.keys.heartbeat(self.name.encode())], self.lease, self._max_block

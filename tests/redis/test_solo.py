@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Callable
 
 import anyio
 import pytest
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from tests.redis.conftest import IMPATIENT
 from tests.support.proxy import FaultProxy, flip_bits
 from tests.support.servers import SECONDS, Server
 
 from anyq._redis.address import Address
 from anyq._redis.client import Client
+from anyq._redis.scripts import Script
+from anyq._redis.settings import TransportSettings
 from anyq._redis.solo import Solo
 from anyq.errors import ConfigurationError, ConnectionLost, ReplyTimeout
 
@@ -40,6 +43,25 @@ async def test_it_connects_when_it_is_asked_and_gives_errors_as_elements(
     solo.close()
     solo.close()
     assert await solo.ask((b"ECHO", b"again"), timeout=PATIENCE) == [b"again"]
+    solo.close()
+
+
+async def test_a_server_that_is_not_found_in_time_is_an_outage(redis_url: str) -> None:
+    found = threading.Event()
+
+    def locate() -> Address:
+        found.wait(SECONDS)
+        return Address.parse(redis_url)
+
+    patient = TransportSettings(connection_patience=0.02)
+    solo = Solo(Address.parse("redis://127.0.0.1:1"), settings=patient, locate=locate)
+    try:
+        with pytest.raises(ConnectionLost, match=r"more than 0\.02 s to find the server"):
+            await solo.ask((b"PING",), timeout=PATIENCE)
+    finally:
+        found.set()
+    solo = Solo(Address.parse("redis://127.0.0.1:1"), locate=locate)
+    assert await solo.ask((b"PING",), timeout=PATIENCE) == [b"PONG"]
     solo.close()
 
 
@@ -98,6 +120,52 @@ async def test_a_frozen_connection_is_given_up_and_made_again(solo: Solo, proxy:
     solo.close()
 
 
+async def test_a_reply_that_came_while_the_loop_was_blocked_is_not_late(
+    redis_url: str, blocked_loop: Callable[[float], None]
+) -> None:
+    solo = Solo(Address.parse(redis_url))
+    await solo.ask((b"PING",), timeout=PATIENCE)
+    for _ in range(5):  # on Trio, the timeout or the reply is looked at first by chance
+        replies = list[object]()
+
+        async def ask(replies: list[object] = replies) -> None:
+            replies += await solo.ask((b"ECHO", b"x"), timeout=0.05)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            blocked_loop(0.1)
+        assert replies == [b"x"]
+    assert solo.generation == 1
+    solo.close()
+
+
+@pytest.mark.parametrize(
+    ("call", "error"), [((b"ECHO", b"x"), None), ((b"LPUSH", b"x"), ResponseError)], ids=["fine", "refused"]
+)
+async def test_one_command_is_answered_or_raises(
+    solo: Solo, call: tuple[bytes, ...], error: type[Exception] | None
+) -> None:
+    if error is None:
+        assert await solo.call(*call) == b"x"
+    else:
+        with pytest.raises(error):
+            await solo.call(*call)
+    solo.close()
+
+
+async def test_a_script_that_the_server_forgot_is_sent_with_its_body(solo: Solo, client: Client) -> None:
+    script = Script("echo", "return {KEYS[1], ARGV[1]}")
+    for _ in range(2):
+        await client.call("SCRIPT", "FLUSH")
+        for _ in range(2):
+            assert await solo.run(script, (b"k",), (b"a",)) == [b"k", b"a"]
+    with pytest.raises(RedisError):
+        await solo.run(Script("wrong", "return redis.call('LPUSH')"), (), ())
+    assert solo.generation == 1
+    solo.close()
+
+
 @pytest.mark.parametrize(
     "fault",
     [FaultProxy.reset, FaultProxy.close, lambda proxy: proxy.mangle(flip_bits)],
@@ -112,6 +180,18 @@ async def test_a_broken_connection_is_an_outage_and_made_again(
         await solo.ask((b"PING",), timeout=PATIENCE)
     proxy.heal()
     assert await solo.ask((b"PING",), timeout=PATIENCE) == [b"PONG"]
+    solo.close()
+
+
+@pytest.mark.parametrize("fault", [FaultProxy.reset, FaultProxy.close], ids=["reset", "closed"])
+async def test_one_that_broke_while_nobody_asked_is_made_again_and_no_outage(
+    solo: Solo, proxy: FaultProxy, fault: Callable[[FaultProxy], None]
+) -> None:
+    await solo.ask((b"PING",), timeout=PATIENCE)
+    fault(proxy)
+    await proxy.until(lambda proxy: proxy.gone == 1)
+    assert await solo.ask((b"PING",), timeout=PATIENCE) == [b"PONG"]
+    assert solo.generation == proxy.accepted == 2
     solo.close()
 
 

@@ -87,6 +87,9 @@ class FaultProxy:
     refused: int = 0
     resets: int = 0
     closes: int = 0
+    gone: int = 0
+    """Clients whose sockets are closed."""
+
     links: set[Link] = attrs.field(factory=set)
     _changed: anyio.Event = attrs.field(factory=anyio.Event)
 
@@ -178,28 +181,35 @@ class FaultProxy:
 
     async def serve(self, client: AnyByteStream) -> None:
         """Pass bytes on between a new client and the server until either leaves."""
-        async with client:
-            if self.refusing:
-                self.refused += 1
-                self._notice()
-                return
-            self.accepted += 1
+        try:
+            async with client:
+                await self._serve(client)
+        finally:
+            self.gone += 1
+            self._notice()
+
+    async def _serve(self, client: AnyByteStream) -> None:
+        if self.refusing:
+            self.refused += 1
+            self._notice()
+            return
+        self.accepted += 1
+        try:
+            server = await self._dial()
+        except OSError:
+            return
+        async with server:
+            link = Link(client, server)
+            self.links.add(link)
+            self._notice()
             try:
-                server = await self._dial()
-            except OSError:
-                return
-            async with server:
-                link = Link(client, server)
-                self.links.add(link)
+                with link.scope:
+                    async with anyio.create_task_group() as pumps:
+                        pumps.start_soon(self._pump, link, client, server.send, self.up)
+                        await self._pump(link, server, link.tell_client, self.down)
+            finally:
+                self.links.discard(link)
                 self._notice()
-                try:
-                    with link.scope:
-                        async with anyio.create_task_group() as pumps:
-                            pumps.start_soon(self._pump, link, client, server.send, self.up)
-                            await self._pump(link, server, link.tell_client, self.down)
-                finally:
-                    self.links.discard(link)
-                    self._notice()
 
     async def _dial(self) -> AnyByteStream:
         if isinstance(self.target, Path):

@@ -2,7 +2,8 @@
 
 Rules. Between two questions nothing runs on its behalf, so whoever forgets it leaves a socket behind and nothing else,
 and that is closed with the object. A caller who is cancelled while a reply is under way, and then asks the same again,
-gets that reply; who asks for something else gets a new connection.
+gets that reply; who asks for something else gets a new connection. So does who finds that it broke since the last
+reply: nobody was asking then, so nothing was lost, and it is no outage.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import anyio
+from redis.exceptions import RedisError
 
-from ..errors import ReplyTimeout
+from ..errors import ConnectionLost, ReplyTimeout
 from . import locating
 from .address import Address
 from .connection import Connection
 from .packing import Argument, pack
+from .replies import error_code
+from .scripts import Script
 from .settings import TransportSettings
 
 
@@ -38,6 +42,12 @@ class Solo:
         name: str | None = None,
         locate: locating.Locate | None = None,
     ) -> None:
+        self.generation: int = 0
+        """How many times it was connected: another number than last time means that replies may have been lost.
+
+        Of those that were lost with a connection, it tells with the next question.
+        """
+
         self._connection: Connection | None = None
         self._address = address
         self._settings = settings or TransportSettings()
@@ -50,7 +60,7 @@ class Solo:
         """Send commands in one write and give their replies, in order; error replies are elements, not raised.
 
         Args:
-            *commands: Such as may be sent again.
+            *commands: Such as may be sent again, or whose caller finds out by `generation` what a lost reply brought.
             timeout: Seconds for the replies; connecting has its own.
 
         Raises:
@@ -59,21 +69,61 @@ class Solo:
 
         Safe to cancel.
         """
-        packed = b"".join(pack(command) for command in commands)
+        packed = pack(commands[0]) if len(commands) == 1 else b"".join(map(pack, commands))
         connection = self._connection
-        if connection is None or self._asked not in (b"", packed):
+        if connection is None or (self._asked != packed if self._asked else not connection.quiet):
             connection = await self._connect()
         if not self._asked:
             await self._send(connection, packed)
         with anyio.move_on_after(timeout) as patience:
             await self._receive(connection, len(commands))
         if len(self._replies) < len(commands) and patience.cancelled_caught:
-            self.close()
-            raise ReplyTimeout(
-                f"{self._address.where} did not answer in time; the connection was closed as frozen"
-            )
+            # A handler that blocked the loop is no frozen server: what has come by now counts.
+            overdue = anyio.current_time() - patience.deadline
+            with anyio.move_on_after(min(max(overdue, 0.01), 1.0)):
+                await self._receive(connection, len(commands))
+            if len(self._replies) < len(commands):
+                self.close()
+                raise ReplyTimeout(
+                    f"{self._address.where} did not answer in time; the connection was closed as frozen"
+                )
         replies, self._replies, self._asked = self._replies, [], b""
         return replies
+
+    async def call(self, *words: Argument, timeout: float | None = None) -> Any:
+        """Send one command and give its reply; as :meth:`ask`, but an error reply is raised.
+
+        Args:
+            *words: The command.
+            timeout: Seconds for the reply; the address's or the settings' ``reply_timeout`` if left out.
+        """
+        patience = self._address.reply_timeout or self._settings.reply_timeout if timeout is None else timeout
+        [reply] = await self.ask(words, timeout=patience)
+        if isinstance(reply, RedisError):
+            raise reply
+        return reply
+
+    async def run(
+        self,
+        script: Script,
+        keys: Sequence[Argument],
+        args: Sequence[Argument],
+        *,
+        timeout: float | None = None,
+    ) -> Any:
+        """Run a script by its hash; a server that does not know it is sent the body. Else as :meth:`call`."""
+        words = (len(keys), *keys, *args)
+        try:
+            return await self.call(b"EVALSHA", script.sha, *words, timeout=timeout)
+        except RedisError as error:
+            if error_code(error) != "NOSCRIPT":
+                raise
+        return await self.call(b"EVAL", script.body, *words, timeout=timeout)
+
+    @property
+    def connection_id(self) -> int | None:
+        """The server's CLIENT ID of the present connection, for CLIENT UNBLOCK; ``None`` if it is not known."""
+        return self._connection.greeting.connection_id if self._connection is not None else None
 
     def close(self) -> None:
         """Close the connection, if there is one; nobody may be waiting in :meth:`ask`. Never suspends."""
@@ -90,8 +140,15 @@ class Solo:
     async def _connect(self) -> Connection:
         self.close()
         if self._locate is not None:
-            self._address = await locating.ask(self._locate)
-        self._connection = await Connection.open(self._address, self._settings, name=self._name)
+            patience = self._settings.connection_patience
+            with anyio.move_on_after(patience) as scope:
+                self._address = await locating.ask(self._locate)
+            if scope.cancelled_caught:
+                raise ConnectionLost(f"it took more than {patience:g} s to find the server", sent=False)
+        self._connection = await Connection.open(
+            self._address, self._settings, name=self._name, known=self.generation > 0
+        )
+        self.generation += 1
         return self._connection
 
     async def _send(self, connection: Connection, packed: bytes) -> None:

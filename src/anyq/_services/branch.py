@@ -17,6 +17,7 @@ from .._core.middleware import Middleware
 from .._core.runnable import Policy, Runnable
 from .._core.schedules import Spec
 from .._redis.client import Client
+from .._redis.solo import Solo
 from .._redis.subscriber import Subscriber
 from .._store.belongings import belongings
 from .._store.consume import Consuming
@@ -109,7 +110,7 @@ class Lines:
     """
 
     client: Client
-    reading: Client
+    reading: Solo
     noting: Client
     subscriber: Subscriber
     heartbeat: Heartbeat

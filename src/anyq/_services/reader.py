@@ -17,6 +17,7 @@ from .._core.entry import Spoiled, admit
 from .._core.job import Job
 from .._core.lanes import Lanes
 from .._redis.client import Client
+from .._redis.solo import Solo
 from .._store.consume import Consuming, Delivery
 from ..errors import ReplyTimeout
 from ..metrics.sink import ReaderBatch
@@ -77,7 +78,7 @@ class Reader:
         queue: str,
         consuming: Consuming,
         reconciling: Reconciling,
-        client: Client,
+        client: Solo,
         patience: Patience,
         ledger: Ledger,
         room: Room,

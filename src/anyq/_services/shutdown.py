@@ -84,7 +84,7 @@ class Shutdown:
     async def say_goodbye(self, leave_by: float) -> bool:
         """Leave the groups: nothing may be delivered to us any more. Tell whether nothing is left in our name."""
         for branch in self.branches:
-            await branch.reading.close()
+            branch.reading.close()
         left_nothing = False
         with anyio.CancelScope(deadline=leave_by - _FAREWELL_GRACE / 2):
             left_nothing = all([await self._depart(branch) for branch in self.branches])

@@ -8,6 +8,7 @@ from typing import Any, cast
 from .._core.keys import GROUP, Keys
 from .._core.lanes import Lanes
 from .._redis.client import Client
+from .._redis.solo import Solo
 from . import scripts
 
 #: Seconds past its BLOCK that a read may take before its connection counts as frozen.
@@ -21,13 +22,15 @@ class Consuming:
     """How one consumer reads one queue.
 
     Args:
-        client: A connection of its own: it blocks.
+        client: To read by, a connection of its own: that blocks.
         keys: The queue's keys.
         consumer: The consumer's name.
         lanes: Those that it reads; shared by all who act for this consumer.
     """
 
-    def __init__(self, client: Client, keys: Keys, consumer: bytes, lanes: Lanes | None = None) -> None:
+    def __init__(
+        self, client: Client | Solo, keys: Keys, consumer: bytes, lanes: Lanes | None = None
+    ) -> None:
         self._client = client
         self._keys = keys
         self._consumer = consumer
