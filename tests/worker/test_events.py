@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import anyio
 import pytest
 from tests.worker.conftest import AT_ONCE, Notes, drained, envelope, put, rows, until, working
 
-from anyq import Backoff, Queue, Retention, RetryLater, Task, Unrecoverable, current_job
+from anyq import Backoff, Queue, Retention, RetryLater, Task, Unrecoverable, Worker, current_job
 from anyq._services import channels
 
 pytestmark = pytest.mark.anyio
@@ -31,6 +32,10 @@ def about(events: list[Event], job_id: str) -> list[str]:
     return [
         event["e"].decode() for event in events if event["id"] == job_id.encode() and event["e"] != b"waiting"
     ]
+
+
+def has_done(worker: Worker, number: int) -> bool:
+    return worker.statistics().done == number
 
 
 def promotions(events: list[Event], job_id: str) -> int:
@@ -239,6 +244,23 @@ async def test_events_that_redis_refuses_harm_no_job(
     assert worker.statistics().done == 20
     assert worker.statistics().dropped >= 40
     assert caplog.text.count("events are being dropped") == 1
+
+
+async def test_a_retry_is_told_before_the_next_run_however_soon_that_begins(queue: Queue) -> None:
+    @queue.task(attempts=3, backoff=AT_ONCE)
+    async def again() -> None:
+        if current_job().attempt < 3:
+            raise ValueError
+
+    async with queue:
+        async with working(queue) as worker:
+            for number in range(1, 41):  # one by one: each retry finds an idle worker
+                await again.enqueue()
+                await until(partial(has_done, worker, number))
+        seen = await events(queue)
+    stories = {event["id"].decode() for event in seen if event["e"] != b"drained"}
+    failing = ["active", "failed", "retry-scheduled"]
+    assert [about(seen, job_id) for job_id in stories] == [[*failing, *failing, "active", "completed"]] * 40
 
 
 async def test_notes_and_events_of_threads_agree(queue: Queue, notes: Notes[Any]) -> None:

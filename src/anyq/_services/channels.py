@@ -8,6 +8,8 @@ lost.
 from __future__ import annotations
 
 import math
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 import anyio
@@ -127,10 +129,11 @@ class Bulletin:
     Attributes:
         events: Whether events are wanted.
         metrics: Whether observations are wanted.
+        telling: How many verbs are under way that let jobs run, which is told when they are answered.
         dropped: Notices and observations that nobody had time for.
     """
 
-    __slots__ = ("_begin", "dropped", "events", "metrics", "notices", "observations")
+    __slots__ = ("_begin", "dropped", "events", "metrics", "notices", "observations", "telling")
 
     def __init__(self, *, events: bytes | None, metrics: bool) -> None:
         self.events = events is not None
@@ -139,6 +142,7 @@ class Bulletin:
         # As bytes: thousands may wait, and the garbage collector has no need to look at bytes.
         self.notices: Channel[bytes] = Channel(_NOTICES)
         self.observations: Channel[Observation] = Channel(_NOTICES)
+        self.telling = 0
         self.dropped = 0
 
     def notice(self, notice: Notice) -> None:
@@ -155,6 +159,15 @@ class Bulletin:
             self.observations.put(observation)
         except (anyio.WouldBlock, anyio.ClosedResourceError, anyio.BrokenResourceError):
             self.dropped += 1
+
+    @contextmanager
+    def about_to_tell(self) -> Generator[None]:
+        """Let jobs run, and tell of it: what the same worker then says of these jobs comes after that."""
+        self.telling += 1
+        try:
+            yield
+        finally:
+            self.telling -= 1
 
     def end(self) -> None:
         """Nothing more will come."""

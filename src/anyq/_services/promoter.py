@@ -43,8 +43,9 @@ class Promoter(Sleeper):
         self._led = False
 
     async def _look(self) -> float:
-        promotion = await self._patience(self._promoting.promote, _LARGEST_BATCH)
-        self._tell(promotion)
+        with self._bulletin.about_to_tell():
+            promotion = await self._patience(self._promoting.promote, _LARGEST_BATCH)
+            self._tell(promotion)
         return 0.0 if promotion.jobs else until(promotion.next_due, leads=promotion.leads)
 
     async def _give_up(self) -> None:

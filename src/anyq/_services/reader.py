@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterable
 
 import anyio
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
 
 from .._core import notices
 from .._core.entry import Spoiled, admit
@@ -173,7 +173,12 @@ class Reader:
     async def _read(self, count: int) -> None:
         if self._stopping or self._gate.queue:
             return
-        taken, jobs = self._take_in(await self._ask(count))
+        deliveries = await self._ask(count)
+        if self._bulletin.telling:
+            # Who let jobs run hears of it now too, by way of another task, and tells it before they begin.
+            await cancel_shielded_checkpoint()
+            await cancel_shielded_checkpoint()
+        taken, jobs = self._take_in(deliveries)
         if self._cancels.asked:
             jobs = self._cancels.refuse(jobs)
         if taken:

@@ -33,13 +33,17 @@ class RetryRelocator(Relocator[Retry]):
         await self.journal.flush([retry.job for retry in group])
         moves = [(retry.entry, round(retry.delay * 1000), self._member(retry)) for retry in group]
         failed = {retry.entry for retry in group if retry.error is not None}
-        reply = await self.patience(self.settling.retry, lane, moves, failed=failed)
-        for retry, answer in zip(group, reply, strict=True):
-            if answer == CANCELLED:  # it will not come back
-                await end_cancelled(self, lane, [Cancelled(retry.job)])
-                continue
-            self.ledger.settled(lane, retry.entry)
-            self._settled(retry, moved=answer == 1)
+        gone: list[Cancelled] = []  # these will not come back
+        with self.bulletin.about_to_tell():
+            reply = await self.patience(self.settling.retry, lane, moves, failed=failed)
+            for retry, answer in zip(group, reply, strict=True):
+                if answer == CANCELLED:
+                    gone.append(Cancelled(retry.job))
+                    continue
+                self.ledger.settled(lane, retry.entry)
+                self._settled(retry, moved=answer == 1)
+        if gone:
+            await end_cancelled(self, lane, gone)
 
     def _member(self, retry: Retry) -> bytes:
         # Other programs would take the mark for a length.
