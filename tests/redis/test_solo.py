@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 
 import anyio
 import pytest
+import trio
 from redis.exceptions import RedisError, ResponseError
 from tests.redis.conftest import IMPATIENT
 from tests.support.proxy import FaultProxy, flip_bits
@@ -23,12 +25,27 @@ from anyq.errors import ConfigurationError, ConnectionLost, ReplyTimeout
 pytestmark = pytest.mark.anyio
 
 PATIENCE = 2.0
+CANCEL_SCOPES = (anyio.CancelScope, trio.CancelScope)
 READ = (b"XREAD", b"BLOCK", 30_000, b"STREAMS", b"s", b"0")
 
 
 @pytest.fixture
 async def solo(proxy: FaultProxy) -> Solo:
     return Solo(Address.parse(proxy.url), settings=IMPATIENT, name="solo")
+
+
+@asynccontextmanager
+async def watched(solo: Solo, how: bool) -> AsyncGenerator[None]:
+    """Let the time of its questions be kept by one timer, or by one each."""
+    async with anyio.create_task_group() as tasks:
+        if how:
+            tasks.start_soon(solo.watch)
+            await anyio.wait_all_tasks_blocked()
+        yield
+        tasks.cancel_scope.cancel()
+
+
+timers = pytest.mark.parametrize("one_timer", [False, True], ids=["a timer each", "one timer"])
 
 
 async def test_it_connects_when_it_is_asked_and_gives_errors_as_elements(
@@ -109,34 +126,68 @@ async def test_who_is_cancelled_and_asks_something_else_gets_a_new_connection(
     solo.close()
 
 
-async def test_a_frozen_connection_is_given_up_and_made_again(solo: Solo, proxy: FaultProxy) -> None:
-    await solo.ask((b"PING",), timeout=PATIENCE)
-    proxy.freeze("down")
-    with pytest.raises(ReplyTimeout, match="closed as frozen"):
-        await solo.ask((b"PING",), timeout=0.05)
-    proxy.heal()
-    assert await solo.ask((b"PING",), timeout=PATIENCE) == [b"PONG"]
-    assert proxy.accepted == 2
+@timers
+async def test_a_frozen_connection_is_given_up_and_made_again(
+    solo: Solo, proxy: FaultProxy, one_timer: bool
+) -> None:
+    async with watched(solo, one_timer):
+        await solo.ask((b"PING",), timeout=PATIENCE)
+        for again in (1, 2):
+            proxy.freeze("down")
+            with pytest.raises(ReplyTimeout, match="closed as frozen"):
+                await solo.ask((b"PING",), timeout=0.05)
+            proxy.heal()
+            assert await solo.ask((b"PING",), timeout=PATIENCE) == [b"PONG"]
+            assert proxy.accepted == solo.generation == 1 + again
     solo.close()
 
 
+@timers
 async def test_a_reply_that_came_while_the_loop_was_blocked_is_not_late(
-    redis_url: str, blocked_loop: Callable[[float], None]
+    redis_url: str, blocked_loop: Callable[[float], None], one_timer: bool
 ) -> None:
     solo = Solo(Address.parse(redis_url))
-    await solo.ask((b"PING",), timeout=PATIENCE)
-    for _ in range(5):  # on Trio, the timeout or the reply is looked at first by chance
-        replies = list[object]()
+    async with watched(solo, one_timer):
+        await solo.ask((b"PING",), timeout=PATIENCE)
+        for _ in range(5):  # on Trio, the timeout or the reply is looked at first by chance
+            replies = list[object]()
 
-        async def ask(replies: list[object] = replies) -> None:
-            replies += await solo.ask((b"ECHO", b"x"), timeout=0.05)
+            async def ask(replies: list[object] = replies) -> None:
+                replies += await solo.ask((b"ECHO", b"x"), timeout=0.05)
 
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(ask)
-            await anyio.wait_all_tasks_blocked()
-            blocked_loop(0.1)
-        assert replies == [b"x"]
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(ask)
+                await anyio.wait_all_tasks_blocked()
+                blocked_loop(0.1)
+            assert replies == [b"x"]
     assert solo.generation == 1
+    solo.close()
+
+
+async def test_over_tls_a_frozen_connection_is_given_up_by_the_one_timer(
+    start_server: Callable[..., Server],
+) -> None:
+    solo = Solo(Address.parse(start_server(tls=True).tls_url))
+    async with watched(solo, how=True):
+        await solo.ask((b"PING",), timeout=PATIENCE)
+        with pytest.raises(ReplyTimeout, match="closed as frozen"):
+            await solo.ask(READ, timeout=0.05)
+        assert await solo.ask((b"PING",), timeout=PATIENCE) == [b"PONG"]
+    solo.close()
+
+
+async def test_one_timer_leaves_none_behind(redis_url: str) -> None:
+    """Trio keeps those that were taken back, and what hangs on them."""
+    solo = Solo(Address.parse(redis_url))
+    async with watched(solo, how=True):
+        await solo.ask((b"PING",), timeout=PATIENCE)
+        gc.collect()
+        before = sum(isinstance(thing, CANCEL_SCOPES) for thing in gc.get_objects())
+        for _ in range(200):
+            await solo.ask((b"PING",), timeout=PATIENCE)
+        gc.collect()
+        after = sum(isinstance(thing, CANCEL_SCOPES) for thing in gc.get_objects())
+    assert after <= before + 5
     solo.close()
 
 

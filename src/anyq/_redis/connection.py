@@ -231,6 +231,10 @@ class Connection:
         except _NO_CONNECTION as error:
             self._broke(error)
 
+    def hang_up(self) -> None:
+        """End the connection for the one who waits in `receive_alone`: that raises now. Never suspends."""
+        self._plain.hang_up()
+
     def _broke(self, error: BaseException) -> NoReturn:
         self._lost(error)
         assert self.closed is not None

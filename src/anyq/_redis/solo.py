@@ -8,6 +8,8 @@ reply: nobody was asking then, so nothing was lost, and it is no outage.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +24,9 @@ from .packing import Argument, pack
 from .replies import error_code
 from .scripts import Script
 from .settings import TransportSettings
+
+#: Seconds after which the watch looks again at the latest: less than the timeout of a question that comes meanwhile.
+_LONGEST_NAP = 1.0
 
 
 class Solo:
@@ -55,6 +60,9 @@ class Solo:
         self._locate = locate
         self._asked = b""  # what there are replies to come for
         self._replies: list[Any] = []  # those of them that came
+        self._watched = False
+        self._until = math.inf  # when a watched question has waited too long
+        self._overdue = False
 
     async def ask(self, *commands: Sequence[Argument], timeout: float) -> list[Any]:
         """Send commands in one write and give their replies, in order; error replies are elements, not raised.
@@ -75,18 +83,10 @@ class Solo:
             connection = await self._connect()
         if not self._asked:
             await self._send(connection, packed)
-        with anyio.move_on_after(timeout) as patience:
-            await self._receive(connection, len(commands))
-        if len(self._replies) < len(commands) and patience.cancelled_caught:
-            # A handler that blocked the loop is no frozen server: what has come by now counts.
-            overdue = anyio.current_time() - patience.deadline
-            with anyio.move_on_after(min(max(overdue, 0.01), 1.0)):
-                await self._receive(connection, len(commands))
-            if len(self._replies) < len(commands):
-                self.close()
-                raise ReplyTimeout(
-                    f"{self._address.where} did not answer in time; the connection was closed as frozen"
-                )
+        if self._watched:
+            await self._receive_watched(connection, len(commands), timeout)
+        else:
+            await self._receive_timed(connection, len(commands), timeout)
         replies, self._replies, self._asked = self._replies, [], b""
         return replies
 
@@ -119,6 +119,25 @@ class Solo:
             if error_code(error) != "NOSCRIPT":
                 raise
         return await self.call(b"EVAL", script.body, *words, timeout=timeout)
+
+    async def watch(self) -> None:
+        """Keep the time of all questions by one timer while this runs; else each has one of its own.
+
+        For who asks thousands: to set a timer and to take it back costs time, and Trio keeps it until it would be due.
+        """
+        self._watched = True
+        try:
+            while True:
+                now, until = time.monotonic(), self._until
+                if now < until:
+                    await anyio.sleep(min(until - now, _LONGEST_NAP))
+                    continue
+                await anyio.sleep(_second_chance(now - until))
+                if self._until == until and self._connection is not None:  # nobody took the reply meanwhile
+                    self._overdue = True
+                    self._connection.hang_up()
+        finally:
+            self._watched = False
 
     @property
     def connection_id(self) -> int | None:
@@ -161,6 +180,32 @@ class Solo:
             if not sent:
                 self.close()
 
+    async def _receive_timed(self, connection: Connection, count: int, timeout: float) -> None:
+        with anyio.move_on_after(timeout) as patience:
+            await self._receive(connection, count)
+        if len(self._replies) < count and patience.cancelled_caught:
+            with anyio.move_on_after(_second_chance(anyio.current_time() - patience.deadline)):
+                await self._receive(connection, count)
+            if len(self._replies) < count:
+                self.close()
+                raise self._frozen()
+
+    async def _receive_watched(self, connection: Connection, count: int, timeout: float) -> None:
+        self._until = time.monotonic() + timeout
+        try:
+            await self._receive(connection, count)
+        except ConnectionLost:
+            if self._overdue:
+                raise self._frozen() from None
+            raise
+        finally:
+            self._until, self._overdue = math.inf, False
+
+    def _frozen(self) -> ReplyTimeout:
+        return ReplyTimeout(
+            f"{self._address.where} did not answer in time; the connection was closed as frozen"
+        )
+
     async def _receive(self, connection: Connection, count: int) -> None:
         try:
             while len(self._replies) < count:
@@ -168,3 +213,8 @@ class Solo:
         finally:
             if connection.closed is not None:
                 self.close()
+
+
+def _second_chance(overdue: float) -> float:
+    """Seconds more for a reply that is overdue: a handler that blocked the loop so long is no frozen server."""
+    return min(max(overdue, 0.01), 1.0)

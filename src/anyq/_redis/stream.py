@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -86,6 +87,11 @@ class SocketStream(ByteStream):
 
     async def aclose(self) -> None:
         self._socket.close()
+
+    def hang_up(self) -> None:
+        """Receive no more: whoever waits for bytes meets the end of the stream."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close without a checkpoint. No task may be waiting in here any more."""

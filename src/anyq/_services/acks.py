@@ -27,7 +27,7 @@ class AckFlusher(Relocator[Job]):
     """Ends the finished jobs of one queue."""
 
     service = "ack flusher"
-    largest_batch = 500
+    largest_batch = 1000
     moves_jobs = False
 
     async def settle(self, lane: bytes, group: Sequence[Job]) -> None:

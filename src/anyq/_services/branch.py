@@ -213,6 +213,7 @@ class Branch:
 
         # Downstream first: who receives is there before anybody sends.
         self.upkeep: dict[str, Service] = {
+            "reader's timer": self.reading.watch,
             "lease keeper": self._lease_keeper.run,
             "watch": self._watch.run,
             "journal": self._journal.run,
