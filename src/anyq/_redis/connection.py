@@ -332,8 +332,7 @@ class Connection:
                 await anyio.sleep_forever()
             looked = time.monotonic()
             if any(waiter.deadline <= looked for waiter in self._waiting):
-                # A handler that blocked the loop is no frozen server: let the reader have what has come by now.
-                await anyio.sleep(min(max(looked - self._watch_until, 0.01), 1.0))
+                await anyio.sleep(second_chance(looked - self._watch_until))
             overdue = frozenset(waiter for waiter in self._waiting if waiter.deadline <= looked)
             if overdue:
                 reason = f"{self.address.where} did not answer in time; the connection was closed as frozen"
@@ -417,6 +416,11 @@ class Connection:
         """Ask before :meth:`run` runs: the handshake."""
         await self._stream.send(b"".join(pack(command) for command in commands))
         return [await self._next_reply() for _ in commands]
+
+
+def second_chance(overdue: float) -> float:
+    """Seconds more to read what has come by now: a handler that blocked the loop so long is no frozen server."""
+    return min(max(overdue, 0.01), 1.0)
 
 
 def _on_anyios_clock(moment: float) -> float:

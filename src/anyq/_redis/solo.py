@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from ..errors import ConnectionLost, ReplyTimeout
 from . import locating
 from .address import Address
-from .connection import Connection
+from .connection import Connection, second_chance
 from .packing import Argument, pack
 from .replies import error_code
 from .scripts import Script
@@ -132,7 +132,7 @@ class Solo:
                 if now < until:
                     await anyio.sleep(min(until - now, _LONGEST_NAP))
                     continue
-                await anyio.sleep(_second_chance(now - until))
+                await anyio.sleep(second_chance(now - until))
                 if self._until == until and self._connection is not None:  # nobody took the reply meanwhile
                     self._overdue = True
                     self._connection.hang_up()
@@ -184,7 +184,7 @@ class Solo:
         with anyio.move_on_after(timeout) as patience:
             await self._receive(connection, count)
         if len(self._replies) < count and patience.cancelled_caught:
-            with anyio.move_on_after(_second_chance(anyio.current_time() - patience.deadline)):
+            with anyio.move_on_after(second_chance(anyio.current_time() - patience.deadline)):
                 await self._receive(connection, count)
             if len(self._replies) < count:
                 self.close()
@@ -213,8 +213,3 @@ class Solo:
         finally:
             if connection.closed is not None:
                 self.close()
-
-
-def _second_chance(overdue: float) -> float:
-    """Seconds more for a reply that is overdue: a handler that blocked the loop so long is no frozen server."""
-    return min(max(overdue, 0.01), 1.0)
