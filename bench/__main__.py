@@ -44,7 +44,7 @@ def main() -> None:
     peers = {run.peer for measurement in chosen for run in measurement.runs}
     pythons = {peer: python_of(peer, options.venvs.resolve()) for peer in sorted(peers)}
     runner = Runner(program.resolve(), pythons.__getitem__, options.scale)
-    outcomes = [runner.measure(measurement, options.rounds) for measurement in chosen if measurement.runs]
+    outcomes = runner.measure([measurement for measurement in chosen if measurement.runs], options.rounds)
 
     command = f"python -m bench --rounds {options.rounds}"
     if options.measurements or options.only or options.scale != 1:

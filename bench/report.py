@@ -23,8 +23,10 @@ METHOD = """\
 
 - Each run is a process of its own that talks to a Redis server of its own (loopback TCP, nothing persisted). Nothing
   else is shared: every peer has a virtual environment with pinned versions (`bench/requirements-*.txt`).
-- The runs of a table take turns, round after round. A cell shows the median of the rounds, and below it the least
-  and the greatest. A ratio is taken within each round; its median is shown, with the least and the greatest.
+- All runs take turns: a round is one run of every row of every table, so that the rounds of a row lie minutes apart,
+  and a burst of the machine's neighbours does not meet all of them. A cell shows the median of the rounds, and below
+  it the least and the greatest. A ratio is taken within each round; its median is shown, with the least and the
+  greatest.
 - *Consume*: the peer's own producer puts the jobs there in another process beforehand. The clock starts right before
   the worker is made and stops when the last job was handled **and** the job stream is empty, that is, every job is
   acknowledged: a thread that sleeps until the last handler has run then asks for the length of the stream every

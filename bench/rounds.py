@@ -1,4 +1,7 @@
-"""Runs in turn: A B C, A B C, ... each on a new server in a new process, so that drift meets all alike."""
+"""Runs in turn: A B C, A B C, ... each on a new server in a new process, so that drift meets all alike.
+
+That holds for the rows of a table, and for the tables: a round is one run of everything.
+"""
 
 from __future__ import annotations
 
@@ -40,21 +43,28 @@ class Runner(NamedTuple):
     python_of: Callable[[str], Path]
     scale: float
 
-    def measure(self, measurement: Measurement, rounds: int) -> Outcome:
-        """Let the runs of a measurement take turns, and print each as it ends."""
-        outcome = Outcome(measurement, [], "")
-        print(f"\n{measurement.title}", flush=True)
-        for number in range(rounds):
-            reported: dict[str, Reported] = {}
-            for run in measurement.runs:
-                reported[run.label] = self._run(run)
-                said = "  ".join(
-                    f"{figure.title} {reported[run.label][figure.field]:,.{figure.digits}f}"
-                    for figure in measurement.figures
-                )
-                print(f"  {number + 1}/{rounds}  {run.label:<24}  {said}", flush=True)
-            outcome.rounds.append(reported)
-        return outcome._replace(server=self._server_version())
+    def measure(self, measurements: Sequence[Measurement], rounds: int) -> list[Outcome]:
+        """Let all runs of all measurements take turns, and print each as it ends.
+
+        A round goes through every measurement, so that the rounds of one lie minutes apart: a burst of the neighbours'
+        work meets one round of each, and not all rounds of one.
+        """
+        server = self._server_version()
+        outcomes = [Outcome(measurement, [], server) for measurement in measurements]
+        for number in range(1, rounds + 1):
+            print(f"\nround {number} of {rounds}", flush=True)
+            for measurement, done, _ in outcomes:
+                print(f"  {measurement.title}", flush=True)
+                done.append({run.label: self._run_and_say(measurement, run) for run in measurement.runs})
+        return outcomes
+
+    def _run_and_say(self, measurement: Measurement, run: Run) -> Reported:
+        reported = self._run(run)
+        said = "  ".join(
+            f"{figure.title} {reported[figure.field]:,.{figure.digits}f}" for figure in measurement.figures
+        )
+        print(f"    {run.label:<24}  {said}", flush=True)
+        return reported
 
     def _run(self, run: Run) -> Reported:
         jobs = max(1, int(run.jobs * self.scale))
